@@ -1,0 +1,1 @@
+"""Turns people's preferences into a language model one can trust."""

@@ -1,0 +1,20 @@
+"""Every knob there is: closed, bounded, documented under the field. One file a group of stages; `Recipe` is the whole.
+
+A knob that changes a result stands here and enters the keys of what it changes. `runtime` and folders do not, except
+for what they resolve to when that can change a result (`dtype`, `engine`).
+"""
+
+from align.configs.base import Config
+from align.configs.data import DataConfig, DataFile, Testbed
+from align.configs.labels import GenerateConfig, GenerateStep, LabelConfig, PairConfig, SamplingConfig, SimulatedPeople
+from align.configs.measure import EvaluateConfig, EvaluateStep, GateConfig, Margin
+from align.configs.model import ModelConfig, Scratch
+from align.configs.recipe import Recipe
+from align.configs.runtime import ExportConfig, RuntimeConfig
+from align.configs.training import DPOConfig, LoRA, SFTConfig, TrainingConfig
+
+__all__ = [
+    "Config", "DPOConfig", "DataConfig", "DataFile", "EvaluateConfig", "EvaluateStep", "ExportConfig", "GateConfig", "GenerateConfig", "GenerateStep",
+    "LabelConfig", "LoRA", "Margin", "ModelConfig", "PairConfig", "Recipe", "RuntimeConfig", "SFTConfig",
+    "SamplingConfig", "Scratch", "SimulatedPeople", "Testbed", "TrainingConfig",
+]  # fmt: skip

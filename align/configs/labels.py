@@ -1,0 +1,83 @@
+"""Candidates, the people who judge them, and the pairs that their judgments give."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from align.configs.base import Config, StageConfig
+
+
+class SamplingConfig(Config):
+    """How answers are drawn."""
+
+    temperature: float = Field(0.8, ge=0, le=10)
+    """0 is greedy."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: int = Field(128, ge=1)
+    """Longest answer."""
+    batch_size: int = Field(32, ge=1)
+    """Sequences at once; changes speed only."""
+    chat_template_kwargs: dict[str, JsonValue] = {}
+    """Passed to the chat template, `{"enable_thinking": false}` for instance."""
+
+
+class GenerateConfig(SamplingConfig, StageConfig):
+    """Stage `generate`."""
+
+    samples_per_prompt: int = Field(4, ge=1, le=1024)
+    engine: Literal["auto", "transformers"] = "auto"
+
+
+class GenerateStep(SamplingConfig):
+    """What one step of the stage needs: which prompts, how many samples."""
+
+    of: Literal["prompts", "test_prompts"] = "prompts"
+    samples_per_prompt: int = Field(1, ge=1)
+
+
+class SimulatedPeople(Config):
+    """Annotators of the testbed, with known faults."""
+
+    noise: float = Field(0.1, ge=0, le=0.5)
+    """Share of careful annotators' judgments that are turned round."""
+    careful: int = Field(4, ge=0)
+    first_biased: int = Field(1, ge=0)
+    """Annotators who tend to prefer the answer shown first."""
+    spammers: int = Field(1, ge=0)
+    """Annotators who answer at random."""
+    labels: Literal["true", "reversed", "shuffled"] = "true"
+    """A control: `reversed` prefers the worse answer, `shuffled` gives each comparison another's verdict."""
+
+
+class LabelConfig(StageConfig):
+    """Stage `label`."""
+
+    desk: Literal["simulated", "file"] = "simulated"
+    judgments: str | None = None
+    """For `desk: file`: a JSONL of Judgment records, which a person or tool appends to."""
+    people: SimulatedPeople = SimulatedPeople()
+    guideline: str | None = None
+    """A Markdown file: what annotators read; its text enters the identity of each comparison."""
+    answers_per_comparison: int = Field(2, ge=2, le=2)
+    comparisons_per_prompt: int = Field(3, ge=1)
+    """How many pairs of a prompt's candidates are shown; chosen by hash."""
+    annotators_per_comparison: int = Field(3, ge=1)
+    round: int = Field(1, ge=1)
+
+
+class PairConfig(StageConfig):
+    """Stage `pair`: from judgments to preferences."""
+
+    label: Literal["majority", "soft"] = "majority"
+    """`majority` writes label 1; `soft` writes the share of votes, a tie counting one half."""
+    min_agreement: float = Field(0.5, ge=0, le=1)
+    """Least share of judgments that must prefer the chosen answer; ties count against."""
+    ties: Literal["drop", "keep"] = "drop"
+    """What to do with a comparison without a winner: leave it out, or keep it as a pair with label 0.5 (`soft` only)."""
+    both_bad: Literal["drop", "keep"] = "drop"
+    """What to do where the majority calls both answers unacceptable."""
+    min_judgments: int = Field(1, ge=1)
+    test_share: float = Field(0.1, ge=0, lt=1)
+    """Share of prompts whose pairs are held out of training, by the hash of the prompt."""

@@ -1,0 +1,61 @@
+"""Measuring and judging: two stages, so that a changed margin reruns no measurement."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from align.configs.base import Config, StageConfig
+from align.configs.labels import SamplingConfig
+
+
+class EvaluateConfig(StageConfig):
+    """Stage `evaluate`: one artifact a model and instrument."""
+
+    instruments: tuple[str, ...] = ()
+    """Names from `align evaluate --list`."""
+    models: tuple[Literal["base", "sft", "tuned"], ...] = ("base", "sft", "tuned")
+    answers: SamplingConfig = SamplingConfig(temperature=0.0)
+    """How the answers are drawn that instruments read."""
+    max_items: int | None = Field(None, ge=1)
+    """Measure at most so many items of each kind, chosen by hash."""
+
+
+class EvaluateStep(Config):
+    """What one step of the stage needs: one model, one instrument."""
+
+    instrument: str
+    model: str
+    """The model's part in the run: `base`, `sft` or `tuned`."""
+    max_items: int | None = None
+
+
+class Margin(Config):
+    """One line of the gate."""
+
+    metric: str
+    """`instrument.metric`, as measurements name it."""
+    model: Literal["base", "sft", "tuned"] = "tuned"
+    against: Literal["base", "sft"] | None = "sft"
+    """Paired with this model item by item; none for an absolute bound."""
+    at_most_worse: float | None = None
+    """With `against`: the largest acceptable loss, in the metric's unit."""
+    at_least: float | None = None
+    """Without `against` (or for a win rate): an absolute floor that the interval must clear."""
+    at_most: float | None = None
+    """An absolute ceiling that the interval must stay under."""
+
+
+class GateConfig(StageConfig):
+    """Stage `gate`."""
+
+    margins: tuple[Margin, ...] = ()
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    """One-sided error rate of each line."""
+    min_coverage: float = Field(0.98, ge=0, le=1)
+    """Least share of items that must have been scored; below it the verdict is `error`."""
+    accept_inconclusive: tuple[str, ...] = ()
+    """Metrics whose `inconclusive` does not block."""
+    on_fail: Literal["stop", "report"] = "stop"
+    """`report` tells without stopping."""

@@ -1,0 +1,35 @@
+"""Where and how things run: nothing here changes a result, except what `auto` resolves to."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from align.configs.base import Config, StageConfig
+
+
+class RuntimeConfig(Config):
+    """Devices and number formats."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto` takes bfloat16 only where the processor has it natively: emulated, it is three times slower than float32."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads for torch; by default the cores this process may use."""
+    offline: bool = False
+    """Refuse anything that would need a network."""
+
+
+class ExportConfig(StageConfig):
+    """Stage `export`: a folder that transformers and vLLM load, with a model card."""
+
+    form: Literal["merged", "adapter"] = "merged"
+    folder: str | None = None
+    """Also copy the result here."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    push_to: str | None = None
+    """A hub repository (`owner/name`) to push to; the token is read from the environment."""
+    private: bool = True
+    licence: str | None = None
+    """SPDX name for the model card; by default the most restrictive of what went in, if that is known."""

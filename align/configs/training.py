@@ -1,0 +1,85 @@
+"""Supervised fine-tuning and preference tuning."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from align.configs.base import Config, StageConfig
+
+
+class LoRA(Config):
+    """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685) instead of a full fine-tune."""
+
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: str | tuple[str, ...] = "all-linear"
+    """Module names, or `all-linear`."""
+
+
+class TrainingConfig(StageConfig):
+    """What every training stage has."""
+
+    learning_rate: float = Field(2.0e-5, gt=0, lt=1)
+    """Peak, reached after warm-up. LoRA wants about ten times what a full fine-tune does."""
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    warmup_share: float = Field(0.05, ge=0, lt=1)
+    epochs: float = Field(1.0, gt=0)
+    batch_size: int = Field(16, ge=1)
+    """Rows (SFT) or pairs (DPO) an optimizer step, over all devices."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Rows or pairs at once on a device; gradients are added up to `batch_size`. Defaults to `batch_size`."""
+    weight_decay: float = Field(0.0, ge=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    max_tokens: int = Field(1024, ge=8)
+    """Longest row in tokens, prompt and answer together."""
+    lora: LoRA | None = None
+    eval_every: int | None = Field(None, ge=1)
+    """Steps between losses on held-out rows; by default at the end of each epoch's tenth."""
+    checkpoint_every: int = Field(100, ge=1)
+    """Steps between checkpoints: what a kill costs at most."""
+    gradient_checkpointing: bool = False
+    keep_optimizer: bool = False
+    """Keep the last checkpoint's optimizer state in the artifact; by default it goes when the stage is sealed."""
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        if self.micro_batch_size is not None and self.batch_size % self.micro_batch_size:
+            raise ValueError(f"micro_batch_size: {self.micro_batch_size} does not divide batch_size {self.batch_size}")
+        return self
+
+
+class SFTConfig(TrainingConfig):
+    """Stage `sft`: imitation of the demonstrations, loss on the assistant's tokens alone."""
+
+    learning_rate: float = Field(2.0e-5, gt=0, lt=1)
+    train_on: Literal["assistant", "all"] = "assistant"
+
+
+DPOLoss = Literal[
+    "sigmoid", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+    "apo_zero", "apo_down", "discopop", "sigmoid_norm",
+]  # fmt: skip
+
+
+class DPOConfig(TrainingConfig):
+    """Stage `dpo` (Rafailov et al. 2023, arXiv:2305.18290). The reference is the policy before this stage."""
+
+    learning_rate: float = Field(1.0e-6, gt=0, lt=1)
+    beta: float = Field(0.1, gt=0)
+    """Price of leaving the reference."""
+    loss: DPOLoss = "sigmoid"
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Assumed share of wrong labels; only `robust` and `exo_pair` use it."""
+    sft_weight: float = Field(0.0, ge=0)
+    """Weight of an added negative log-likelihood of the chosen answer."""
+
+    @model_validator(mode="after")
+    def _smoothing_is_used(self) -> Self:
+        if self.label_smoothing and self.loss not in ("robust", "exo_pair"):
+            raise ValueError(f"label_smoothing: `{self.loss}` would ignore it; use loss: robust")
+        if self.loss in ("robust", "exo_pair") and not self.label_smoothing:
+            raise ValueError(f"label_smoothing: `{self.loss}` needs it above 0")
+        return self

@@ -1,0 +1,161 @@
+"""What a stage may ask of the world. Stages know these shapes only; the runner introduces who stands behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from align.configs import DPOConfig, ExportConfig, ModelConfig, RuntimeConfig, SamplingConfig, SFTConfig
+from align.records import Candidate, Comparison, Judgment, Message, Prompt
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A sealed result that a stage reads."""
+
+    path: Path
+    key: str
+    digest: str
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+Inputs = Mapping[str, Artifact]
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One prompt to answer; one seed a sample, so that neither order nor batch decides what is drawn."""
+
+    prompt_id: str
+    messages: tuple[Message, ...]
+    seeds: tuple[int, ...]
+    tools: tuple[dict[str, Any], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer."""
+
+    text: str
+    n_tokens: int
+    finish_reason: Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Something whose log-probability is asked for: `continuation` after `context`.
+
+    `context` as messages is rendered by the model's chat template and the continuation is the assistant's answer,
+    closed by the end of turn; as plain text, both are taken as they are and nothing is added.
+    """
+
+    context: tuple[Message, ...] | str
+    continuation: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """`logp` in nats, summed over the continuation's `n_tokens` tokens."""
+
+    logp: float
+    n_tokens: int
+
+
+class Sampler(Protocol):
+    """Draws answers from one model."""
+
+    def sample(self, requests: Sequence[SampleRequest], settings: SamplingConfig) -> Iterator[tuple[str, list[Sample]]]:
+        """Each prompt's id and its samples, as they are finished."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Scorer(Protocol):
+    """Gives log-probabilities under one model."""
+
+    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
+        """In the order asked."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Renderer(Protocol):
+    """Turns a conversation into the text that a model reads."""
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str: ...
+
+    def n_tokens(self, text: str) -> int: ...
+
+
+class Desk(Protocol):
+    """Where comparisons are judged, by people, judges or simulated annotators."""
+
+    def publish(self, prompts: Mapping[str, Prompt], candidates: Mapping[str, Candidate], comparisons: Sequence[Comparison]) -> None:
+        """Put comparisons up; publishing one again changes nothing."""
+        ...
+
+    def pull(self) -> list[Judgment]:
+        """Everything that has been said so far."""
+        ...
+
+    def where(self) -> str:
+        """A line that tells people where to go."""
+        ...
+
+
+class Progress(Protocol):
+    """Tells how far long work is."""
+
+    def advance(self, n: int = 1, note: str = "") -> None: ...
+
+
+class Workshop(Protocol):
+    """A stage's own place while it runs: how it reports, and what of its work outlives a kill."""
+
+    seed: int
+    runtime: RuntimeConfig
+    """With every `auto` resolved."""
+    work: Path
+    """A folder that survives a kill and is not part of the artifact: journals, checkpoints."""
+
+    def progress(self, what: str, total: int | None = None) -> AbstractContextManager[Progress]: ...
+
+    def note(self, text: str) -> None:
+        """Put a line in the manifest: what is not deterministic, what was taken and why."""
+        ...
+
+
+class Trainer(Protocol):
+    """Makes models. Each method writes `model/` (a folder transformers loads) and `log.jsonl` into `out`; with LoRA also `adapter/`.
+
+    Given the same `workshop.work` after a kill, each goes on from its last whole checkpoint.
+    """
+
+    def base(self, config: ModelConfig, text: Path | None, out: Path, workshop: Workshop) -> None: ...
+
+    def sft(self, config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None: ...
+
+    def dpo(self, config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None: ...
+
+    def export(self, config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> None: ...
+
+
+class Tools(Workshop, Protocol):
+    """The workshop, and who may be asked."""
+
+    trainer: Trainer
+
+    def sampler(self, model: Path) -> Sampler: ...
+
+    def scorer(self, model: Path) -> Scorer: ...
+
+    def renderer(self, model: Path) -> Renderer: ...
+
+    def rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterable[dict[str, Any]]:
+        """The rows of a hub data set at one revision."""
+        ...
