@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from align.configs.base import Config, StageConfig
+from align.configs.base import Config, LocalPath, StageConfig
 
 Format = Literal["auto", "records", "messages", "prompt_completion", "preference", "hh", "text", "prompts"]
 
@@ -14,7 +14,7 @@ Format = Literal["auto", "records", "messages", "prompt_completion", "preference
 class DataFile(Config):
     """One file or hub data set of rows."""
 
-    path: str | None = None
+    path: LocalPath | None = None
     """JSONL, `.jsonl.gz`, Parquet, or `.txt`; relative to the recipe's folder."""
     hub: str | None = None
     """A hub data set id; needs `revision`."""
@@ -63,7 +63,7 @@ class DataConfig(StageConfig):
     demonstrations: tuple[DataFile, ...] = ()
     prompts: tuple[DataFile, ...] = ()
     preferences: tuple[DataFile, ...] = ()
-    xstest: str | None = None
+    xstest: LocalPath | None = None
     """The file `xstest_prompts.csv`, as published (Röttger et al. 2024): its prompts join the held-out ones."""
     test_share: float = Field(0.1, ge=0, lt=1)
     """Share of prompts held out, by the hash of the prompt: one prompt never stands on two sides."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from align.configs.base import Config, StageConfig
+from align.configs.base import Config, LocalPath, StageConfig
 
 
 class SamplingConfig(Config):
     """How answers are drawn."""
+
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
     temperature: float = Field(0.8, ge=0, le=10)
     """0 is greedy."""
@@ -54,11 +56,13 @@ class SimulatedPeople(Config):
 class LabelConfig(StageConfig):
     """Stage `label`."""
 
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"judgments"})
+
     desk: Literal["simulated", "file"] = "simulated"
-    judgments: str | None = None
+    judgments: LocalPath | None = None
     """For `desk: file`: a JSONL of Judgment records, which a person or tool appends to."""
     people: SimulatedPeople = SimulatedPeople()
-    guideline: str | None = None
+    guideline: LocalPath | None = None
     """A Markdown file: what annotators read; its text enters the identity of each comparison."""
     answers_per_comparison: int = Field(2, ge=2, le=2)
     comparisons_per_prompt: int = Field(3, ge=1)

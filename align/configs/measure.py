@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from align.configs.base import Config, StageConfig
+from align.configs.base import Config
 from align.configs.labels import SamplingConfig
 
 
-class EvaluateConfig(StageConfig):
+class EvaluateConfig(Config):
     """Stage `evaluate`: one artifact a model and instrument."""
 
     instruments: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Margin(Config):
     """An absolute ceiling that the interval must stay under."""
 
 
-class GateConfig(StageConfig):
+class GateConfig(Config):
     """Stage `gate`."""
 
     margins: tuple[Margin, ...] = ()

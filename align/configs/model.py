@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from align.configs.base import Config
+from align.configs.base import Config, LocalPath
 
 
 class Scratch(Config):
@@ -40,12 +40,12 @@ class ModelConfig(Config):
     """A hub id; needs `revision`."""
     revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
     """The commit of the hub repository, 40 hex digits: branches move, commits do not."""
-    folder: str | None = None
+    folder: LocalPath | None = None
     """A local folder with `config.json`, safetensors weights and a tokenizer."""
-    gguf: str | None = None
+    gguf: LocalPath | None = None
     """A GGUF file; imported once into a safetensors folder (de-quantised: training starts from its values)."""
     scratch: Scratch | None = None
-    chat_template: str | None = None
+    chat_template: LocalPath | None = None
     """A Jinja file to use instead of the tokenizer's own template."""
 
     @model_validator(mode="after")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from align.configs.base import Config, StageConfig
+from align.configs.base import Config, LocalPath, Secret
 
 
 class RuntimeConfig(Config):
@@ -21,15 +21,19 @@ class RuntimeConfig(Config):
     """Refuse anything that would need a network."""
 
 
-class ExportConfig(StageConfig):
+class ExportConfig(Config):
     """Stage `export`: a folder that transformers and vLLM load, with a model card."""
 
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"folder", "push_to", "private", "token"})
+
     form: Literal["merged", "adapter"] = "merged"
-    folder: str | None = None
+    folder: LocalPath | None = None
     """Also copy the result here."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     push_to: str | None = None
     """A hub repository (`owner/name`) to push to; the token is read from the environment."""
+    token: Secret = "${env:HF_TOKEN}"
+    """Which variable holds the hub token."""
     private: bool = True
     licence: str | None = None
     """SPDX name for the model card; by default the most restrictive of what went in, if that is known."""
