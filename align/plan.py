@@ -1,0 +1,173 @@
+"""The pipeline on one page: which steps a recipe asks for, and what each of them reads.
+
+    data files ─► prepare ─┬─ demonstrations ─► sft ─► policy₀ ─┬─► generate ─► label ─► pair ─► preferences
+    model ─► base ─────────┴────────────────────┘               │
+    policy₀ + preferences ─► dpo ─► tuned;  base, policy₀, tuned ─► answers ─► evaluate ─► gate ─► export
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import ModuleType
+
+from align.configs import DataConfig, DataFile, EvaluateStep, GenerateStep, ModelConfig, Recipe
+from align.configs.base import Config
+from align.errors import RecipeError
+from align.evals import INSTRUMENTS
+from align.stages import base, dpo, evaluate, export, gate, generate, label, pair, prepare, ready, sft
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the runner must know of a stage: its code, and what beside its knobs and inputs decides its result."""
+
+    module: ModuleType
+    seeded: bool = False
+    """Draws random numbers."""
+    computes: bool = False
+    """Computes with a model, so that the number format decides the last digits."""
+
+
+STAGES: Mapping[str, Stage] = {
+    "prepare": Stage(prepare, seeded=True),
+    "base": Stage(base, seeded=True, computes=True),
+    "sft": Stage(sft, seeded=True, computes=True),
+    "generate": Stage(generate, seeded=True, computes=True),
+    "label": Stage(label, seeded=True),
+    "pair": Stage(pair),
+    "dpo": Stage(dpo, seeded=True, computes=True),
+    "evaluate": Stage(evaluate, computes=True),
+    "gate": Stage(gate),
+    "export": Stage(export),
+    "ready": Stage(ready),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One artifact to be made: a stage, its knobs, and the steps it reads, by the name it knows them under."""
+
+    name: str
+    stage: str
+    config: Config
+    inputs: Mapping[str, str]
+
+
+def plan(recipe: Recipe) -> tuple[Step, ...]:
+    """Every step, each after what it reads; RecipeError where an input cannot be met."""
+    if recipe.method == "rlhf":
+        raise RecipeError("method: rlhf is not built yet; use method: dpo")
+    steps = (*_models_and_data(recipe), *_preferences(recipe), *_tuning(recipe), *_measurement(recipe))
+    known: set[str] = set()
+    for step in steps:
+        for name in step.inputs.values():
+            if name not in known:
+                raise RecipeError(f"{step.name}: needs `{name}`, which this recipe does not make")
+        known.add(step.name)
+    return steps
+
+
+def _models_and_data(recipe: Recipe) -> Iterator[Step]:
+    data = recipe.data
+    if data.ready:
+        yield Step("prepare", "ready", ready.Ready(path=data.ready, holds="data"), {})
+    else:
+        yield Step("prepare", "prepare", data, {})
+    scratch = recipe.model.scratch is not None
+    if scratch and not (data.testbed or data.text or data.ready):
+        raise RecipeError("model.scratch: there is no text to pretrain on; give data.text, or data.testbed")
+    yield Step("base", "base", recipe.model, {"data": "prepare"} if scratch else {})
+    if recipe.sft is None:
+        return
+    if recipe.sft.ready:
+        yield Step("sft", "base", ModelConfig(folder=recipe.sft.ready), {})
+    elif data.testbed or data.demonstrations or data.ready:
+        yield Step("sft", "sft", recipe.sft, {"model": "base", "data": "prepare"})
+    else:
+        raise RecipeError("sft: there are no demonstrations; give data.demonstrations, or leave `sft` out")
+
+
+def _preferences(recipe: Recipe) -> Iterator[Step]:
+    if _preference_step(recipe) != "pair":
+        return
+    if recipe.pair.ready:
+        given = DataConfig(preferences=(DataFile(path=recipe.pair.ready),), test_share=recipe.pair.test_share)
+        yield Step("pair", "prepare", given, {})
+        return
+    if recipe.generate.ready:
+        yield Step("generate", "ready", ready.Ready(path=recipe.generate.ready, holds="candidates"), {})
+    else:
+        asked = GenerateStep(**{k: v for k, v in recipe.generate if k in GenerateStep.model_fields})
+        yield Step("generate", "generate", asked, {"model": _policy(recipe), "data": "prepare"})
+    told = {"candidates": "generate", "data": "prepare"}
+    if recipe.label.ready:
+        yield Step("label", "ready", ready.Ready(path=recipe.label.ready, holds="judgments"), {})
+    elif recipe.label.desk == "simulated" and recipe.data.testbed is None:
+        raise RecipeError("label.desk: `simulated` annotators know the testbed's truth only; use desk: file")
+    elif recipe.label.desk == "file" and recipe.label.judgments is None:
+        raise RecipeError("label.judgments: missing; `desk: file` needs the JSONL that people's judgments are written to")
+    else:
+        yield Step("label", "label", recipe.label, told)
+    yield Step("pair", "pair", recipe.pair, {"label": "label", **told})
+
+
+def _tuning(recipe: Recipe) -> Iterator[Step]:
+    if recipe.dpo.ready:
+        yield Step("dpo", "base", ModelConfig(folder=recipe.dpo.ready), {})
+    else:
+        yield Step("dpo", "dpo", recipe.dpo, {"model": _policy(recipe), "data": _preference_step(recipe)})
+
+
+def _measurement(recipe: Recipe) -> Iterator[Step]:
+    models = {name: step for name, step in measured_models(recipe).items() if name in recipe.evaluate.models}
+    chosen = recipe.evaluate.instruments
+    for name in chosen:
+        _check_instrument(recipe, name)
+    if any("answers" in INSTRUMENTS[name].needs for name in chosen):
+        drawn = GenerateStep(of="test_prompts", **dict(recipe.evaluate.answers))
+        for model, step in models.items():
+            yield Step(f"answers/{model}", "generate", drawn, {"model": step, "data": "prepare"})
+    measured = []
+    for model, step in models.items():
+        sources = {"scorer": ("model", step), "answers": ("answers", f"answers/{model}"),
+                   "reference": ("reference", _policy(recipe)), "preferences": ("preferences", _preference_step(recipe))}  # fmt: skip
+        for name in chosen:
+            inputs = {"data": "prepare"} | dict(sources[need] for need in sources if need in INSTRUMENTS[name].needs)
+            asked = EvaluateStep(instrument=name, model=model, max_items=recipe.evaluate.max_items)
+            measured.append(Step(f"evaluate/{model}/{name}", "evaluate", asked, inputs))
+    yield from measured
+    read = {step.name: step.name for step in measured}
+    yield Step("gate", "gate", recipe.gate, read)
+    lineage = {"data": "prepare", "preferences": _preference_step(recipe)}
+    yield Step("export", "export", recipe.export, {"model": "dpo", "gate": "gate", **lineage, **read})
+
+
+def measured_models(recipe: Recipe) -> dict[str, str]:
+    """The parts that models play in this recipe, and the step that makes each."""
+    return {"base": "base", **({"sft": "sft"} if recipe.sft else {}), "tuned": "dpo"}
+
+
+def _policy(recipe: Recipe) -> str:
+    return "sft" if recipe.sft else "base"
+
+
+def _preference_step(recipe: Recipe) -> str:
+    data = recipe.data
+    if recipe.pair.ready:
+        return "pair"
+    if data.preferences:
+        return "prepare"
+    if data.testbed or data.prompts or data.ready or recipe.generate.ready:
+        return "pair"
+    raise RecipeError("dpo: there are no preferences; give data.preferences, pair.ready, or data.prompts to draw candidates for")
+
+
+def _check_instrument(recipe: Recipe, name: str) -> None:
+    if name not in INSTRUMENTS:
+        near = get_close_matches(name, INSTRUMENTS, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(INSTRUMENTS)}"
+        raise RecipeError(f"evaluate.instruments: no instrument `{name}`; {hint}")
+    if "testbed" in INSTRUMENTS[name].needs and not (recipe.data.testbed or recipe.data.ready):
+        raise RecipeError(f"evaluate.instruments: `{name}` reads the testbed's truth, and this recipe has no data.testbed")
