@@ -1,0 +1,295 @@
+"""Stage `prepare`: whatever rows the recipe names become our records, each prompt on one side of the split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from align.configs import DataConfig, DataFile, Testbed
+from align.configs.data import Format
+from align.data import benchmarks, formats, rows
+from align.data.formats import Left
+from align.data.selection import Taken, few_equal, one_content_a_name, take, usable
+from align.data.splits import Side, Sides, n_words, prompt_key
+from align.errors import RecipeError, RecordError
+from align.ports import Inputs, Tools
+from align.records import Demonstration, Item, Message, Preference, Prompt, Source, canonical
+from align.store import jsonl
+from align.testbed import corpus, items, tasks
+from align.testbed.world import make_world
+
+VERSION = 1
+
+R = TypeVar("R", Demonstration, Prompt, Preference)
+T = TypeVar("T")
+Part = Literal["demonstrations", "prompts", "preferences"]
+CONTRADICTED = "contradicted by another row"
+
+
+@dataclass
+class Prepared(Generic[R]):
+    """One kind of record, both sides."""
+
+    train: list[R] = field(default_factory=list)
+    test: list[R] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: R, side: Side) -> None:
+        (self.train if side == "train" else self.test).append(record)
+
+
+def run(config: DataConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
+    """Write the files whose data the recipe has, and `summary.json`."""
+    sources: list[dict[str, Any]] = []
+    with tools.progress("reading data") as progress:
+
+        def read(file: DataFile, part: str) -> Iterator[rows.Row]:
+            for row in rows.read(file, tools.rows):
+                progress.advance(note=part)
+                yield row
+
+        texts = [text for file in config.text for text in _texts(file, read, sources)]
+        demonstrations = [
+            (f, _gather(f, "demonstrations", formats.demonstration, read, sources, config))
+            for f in config.demonstrations
+        ]
+        prompts = [(f, _gather(f, "prompts", formats.prompt, read, sources, config)) for f in config.prompts]
+        preferences = [
+            (f, _gather(f, "preferences", formats.preference, read, sources, config)) for f in config.preferences
+        ]
+
+    benchmark = _xstest(config.xstest, sources)
+    made = _testbed(config.testbed, tools.seed) if config.testbed is not None else None
+    sides = Sides(test_share=config.test_share, by=config.split_by)
+    _fix(sides, demonstrations)
+    _fix(sides, prompts)
+    _fix(sides, preferences)
+    for prompt in benchmark + (made.test_prompts if made else []):
+        sides.fix(prompt.messages, "test", prompt.source or "testbed")
+    for prompt in made.prompts if made else []:
+        sides.fix(prompt.messages, "train", prompt.source or "testbed")
+
+    shown = arrange("demonstrations", demonstrations, sides, config.test_share, made.demonstrations if made else ())
+    asked_for = arrange("prompts", prompts, sides, config.test_share)
+    compared = consistent(arrange("preferences", preferences, sides, config.test_share))
+    if made is not None:
+        texts += made.text
+        asked_for.train += made.prompts
+        asked_for.test += made.test_prompts
+        sources.append({"part": "testbed", "name": "testbed", "provenance": "simulated"})
+    asked_for.test += benchmark
+
+    written: dict[str, Sequence[BaseModel | dict[str, Any]]] = {
+        "text.jsonl": [{"text": text} for text in texts],
+        "demonstrations.train.jsonl": shown.train,
+        "demonstrations.test.jsonl": shown.test,
+        "prompts.jsonl": asked_for.train,
+        "test_prompts.jsonl": asked_for.test,
+        "preferences.train.jsonl": compared.train,
+        "preferences.test.jsonl": compared.test,
+        "items.jsonl": made.items if made else [],
+    }
+    counts = {name: jsonl.write(out / name, records) for name, records in written.items() if records}
+    dropped = {
+        part: dict(p.dropped)
+        for part, p in (("demonstrations", shown), ("prompts", asked_for), ("preferences", compared))
+        if p.dropped
+    }
+    summary = {"rows": counts, "sources": sources, "dropped_between_files": dropped}
+    if config.testbed is not None:
+        summary["testbed"] = config.testbed.model_dump(mode="json")
+    (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
+
+
+def arrange(
+    part: Part,
+    files: Sequence[tuple[DataFile, Taken[R]]],
+    sides: Sides,
+    test_share: float,
+    made: Iterable[R] = (),
+) -> Prepared[R]:
+    """The records of all files on their sides, each once; RecordError where a side that was asked for stays empty."""
+    prepared: Prepared[R] = Prepared()
+    seen: set[str] = set()
+    for file, taken in files:
+        for unit in taken.units:
+            if unit.value.id in seen:
+                prepared.dropped["duplicate of a row in another file"] += 1
+                continue
+            seen.add(unit.value.id)
+            prepared.add(unit.value, sides.of(asked(unit.value)) if file.role == "split" else file.role)
+    for record in made:
+        prepared.add(record, sides.of(asked(record)))
+    if test_share > 0 and any(file.role == "split" for file, _ in files):
+        n = len(prepared.train) + len(prepared.test)
+        for side, found in (("train", prepared.train), ("test", prepared.test)):
+            if not found:
+                raise RecordError(
+                    f"data.{part}: the split left 0 of {n} rows for {side} (test_share {test_share:g}); "
+                    "give more prompts, set data.split_by: prompt, or data.test_share: 0"
+                )
+    return prepared
+
+
+def asked(record: Demonstration | Prompt | Preference) -> tuple[Message, ...]:
+    """What the record's answer answers."""
+    if isinstance(record, Preference):
+        return record.prompt
+    return record.messages[:-1] if isinstance(record, Demonstration) else record.messages
+
+
+def consistent(prepared: Prepared[Preference]) -> Prepared[Preference]:
+    """The pairs that no other pair turns round: where two say opposite things of the same answers, both go, counted."""
+
+    def names(pair: Preference) -> tuple[str, str, str]:
+        chosen, rejected = (canonical([m.model_dump() for m in side]) for side in (pair.chosen, pair.rejected))
+        return prompt_key(pair.prompt), chosen, rejected
+
+    everything = prepared.train + prepared.test
+    known = {names(pair) for pair in everything}
+    turned = {
+        pair.id
+        for pair in everything
+        for prompt, chosen, rejected in [names(pair)]
+        if (prompt, rejected, chosen) in known
+    }
+    result = Prepared(
+        train=[pair for pair in prepared.train if pair.id not in turned],
+        test=[pair for pair in prepared.test if pair.id not in turned],
+        dropped=Counter(prepared.dropped),
+    )
+    if turned:
+        result.dropped[CONTRADICTED] += len(turned)
+    return result
+
+
+Read = Callable[[DataFile, str], Iterator[rows.Row]]
+
+
+def _gather(
+    file: DataFile,
+    part: Part,
+    convert: Callable[[rows.Row, Any], R | Left],
+    read: Read,
+    sources: list[dict[str, Any]],
+    config: DataConfig,
+) -> Taken[R]:
+    where = f"data.{part}: {file.path or file.hub}"
+    taken: Taken[R] = take(
+        _converted(file, part, convert, read),
+        prompt=lambda record: prompt_key(asked(record)),
+        name=lambda record: record.id,
+        words=_words,
+        limit=file.limit,
+        max_words=file.max_words,
+    )
+    few_equal(taken, where, max_equal_share=config.max_equal_share)
+    usable(taken, where)
+    one_content_a_name(taken.units, called=_own_name, name=lambda record: record.id)
+    sources.append(_told(part, rows.source(file), taken))
+    return taken
+
+
+def _texts(file: DataFile, read: Read, sources: list[dict[str, Any]]) -> list[str]:
+    taken: Taken[str] = take(
+        _converted(file, "text", formats.text, read),
+        prompt=str,
+        name=str,
+        words=lambda text: len(text.split()),
+        limit=file.limit,
+        max_words=file.max_words,
+    )
+    usable(taken, f"data.text: {file.path or file.hub}")
+    sources.append(_told("text", rows.source(file), taken))
+    return [unit.value for unit in taken.units]
+
+
+def _converted(
+    file: DataFile, part: str, convert: Callable[[rows.Row, Any], T | Left], read: Read
+) -> Iterator[tuple[rows.Row, T | Left]]:
+    form: Format | None = None if file.format == "auto" else file.format
+    for row in read(file, part):
+        form = form or formats.detect(row)
+        yield row, convert(row, form)
+
+
+def _words(record: Demonstration | Prompt | Preference) -> int:
+    if isinstance(record, Preference):
+        return n_words(record.prompt) + max(n_words(record.chosen), n_words(record.rejected))
+    return n_words(record.messages)
+
+
+def _own_name(record: Demonstration | Prompt | Preference) -> str | None:
+    name = record.meta.get("id")
+    return name if isinstance(name, str) else None
+
+
+def _told(part: str, source: Source, taken: Taken[Any]) -> dict[str, Any]:
+    return {
+        "part": part,
+        **source.model_dump(mode="json"),
+        "n_read": taken.n_read,
+        "n_kept": len(taken.units),
+        "dropped": dict(sorted(taken.dropped.items())),
+    }
+
+
+def _fix(sides: Sides, files: Iterable[tuple[DataFile, Taken[R]]]) -> None:
+    for file, taken in files:
+        if file.role != "split":
+            for unit in taken.units:
+                sides.fix(asked(unit.value), file.role, unit.place)
+
+
+def _xstest(path: str | None, sources: list[dict[str, Any]]) -> list[Prompt]:
+    if path is None:
+        return []
+    prompts = benchmarks.xstest(Path(path))
+    told = Source(name=Path(path).name, digest=rows.sha256(Path(path)), licence="CC-BY-4.0")
+    sources.append(
+        {
+            "part": "xstest",
+            **told.model_dump(mode="json"),
+            "n_read": len(prompts),
+            "n_kept": len(prompts),
+            "dropped": {},
+        }
+    )
+    return prompts
+
+
+@dataclass(frozen=True)
+class _Made:
+    text: list[str]
+    demonstrations: list[Demonstration]
+    prompts: list[Prompt]
+    test_prompts: list[Prompt]
+    items: list[Item]
+
+
+def _testbed(config: Testbed, seed: int) -> _Made:
+    world = make_world(config.world_seed, pronoun_skew=config.pronoun_skew)
+    knobs: Mapping[str, Callable[[], Any]] = {
+        "demonstrations": lambda: tasks.demonstrations(world, config.demonstrations, seed),
+        "prompts": lambda: tasks.prompts(world, config.prompts, seed),
+        "test_prompts": lambda: tasks.held_out(world, config.test_prompts, seed),
+        "test_items": lambda: items.fact_items(world, config.test_items, seed) + items.pronoun_pairs(world),
+    }
+    made: dict[str, Any] = {}
+    for knob, make in knobs.items():
+        try:
+            made[knob] = make()
+        except ValueError as error:
+            raise RecipeError(f"data.testbed.{knob}: {str(error).removeprefix('n: ')}; ask for fewer") from error
+    return _Made(
+        text=corpus.corpus(world, seed=seed),
+        demonstrations=made["demonstrations"],
+        prompts=made["prompts"],
+        test_prompts=made["test_prompts"],
+        items=made["test_items"],
+    )
