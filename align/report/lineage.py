@@ -1,0 +1,93 @@
+"""From the exported model back to the data files: what was made from what, by digest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from align.report.numbers import short
+from align.report.view import RunView, State, StepView
+
+ORDER: tuple[State, ...] = ("failed", "waiting", "missing", "done", "reused")
+GROUPED = {"answers": "answers", "evaluate": "measure"}
+
+
+@dataclass(frozen=True)
+class Made:
+    """One artifact and what it stands on."""
+
+    step: str
+    digest: str
+    parents: tuple[tuple[str, str], ...]
+    """The step that made each input, and the input's digest."""
+
+
+@dataclass(frozen=True)
+class Station:
+    """One place in the picture of the pipeline: a step, or several of one sort."""
+
+    name: str
+    n: int
+    state: State
+    seconds: float | None
+
+
+def chain(view: RunView) -> list[Made]:
+    """Every artifact that was made, the last first."""
+    steps = [step for step in view.steps if step.manifest]
+    made_by = {(step.manifest.get("key"), step.digest): step.name for step in steps}
+    return [
+        Made(
+            step.name,
+            short(step.digest),
+            tuple(
+                (made_by.get((given.get("key"), given.get("digest")), name), short(given.get("digest")))
+                for name, given in step.inputs.items()
+            ),
+        )
+        for step in reversed(steps)
+    ]
+
+
+def parents_said(made: Made) -> str:
+    """`sft 3fa8…, pair 91bc…`; many measurements are counted, not listed."""
+    single = [f"{name} {digest}" for name, digest in made.parents if not name.startswith("evaluate/")]
+    n = len(made.parents) - len(single)
+    return ", ".join([*single, *([f"{n} measurements"] if n else [])])
+
+
+def stations(view: RunView) -> list[Station]:
+    """The pipeline as a line of stations, in the order of the plan."""
+    groups: dict[str, list[StepView]] = {}
+    for step in view.steps:
+        groups.setdefault(GROUPED.get(step.name.split("/")[0], step.name), []).append(step)
+    return [
+        Station(
+            name,
+            len(steps),
+            min((step.state for step in steps), key=ORDER.index),
+            None
+            if not any(step.manifest for step in steps)
+            else sum(step.manifest.get("seconds") or 0.0 for step in steps),
+        )
+        for name, steps in groups.items()
+    ]
+
+
+def versions(view: RunView) -> dict[str, str]:
+    """Package versions of the steps, each with how many steps had which where they differ."""
+    counted: dict[str, Counter[str]] = {}
+    for step in view.steps:
+        for package, version in (step.manifest.get("packages") or {}).items():
+            counted.setdefault(package, Counter())[str(version)] += 1
+    return {
+        package: next(iter(found))
+        if len(found) == 1
+        else ", ".join(f"{v} ({n} steps)" for v, n in sorted(found.items()))
+        for package, found in sorted(counted.items())
+    }
+
+
+def commits(view: RunView) -> list[str]:
+    """The commits that the steps were made at, in order of first use."""
+    return list(dict.fromkeys(str(step.manifest["commit"]) for step in view.steps if step.manifest.get("commit")))
