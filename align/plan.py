@@ -1,21 +1,21 @@
 """The pipeline on one page: which steps a recipe asks for, and what each of them reads.
 
-    data files ─► prepare ─┬─ demonstrations ─► sft ─► policy₀ ─┬─► generate ─► label ─► pair ─► preferences
-    model ─► base ─────────┴────────────────────┘               │
-    policy₀ + preferences ─► dpo ─► tuned;  base, policy₀, tuned ─► answers ─► evaluate ─► gate ─► export
+data files ─► prepare ─┬─ demonstrations ─► sft ─► policy₀ ─┬─► generate ─► label ─► pair ─► preferences
+model ─► base ─────────┴────────────────────┘               │
+policy₀ + preferences ─► dpo ─► tuned;  base, policy₀, tuned ─► answers ─► evaluate ─► gate ─► export
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
+from pathlib import Path
 from types import ModuleType
 
 from align.configs import DataConfig, DataFile, EvaluateStep, GenerateStep, ModelConfig, Recipe
 from align.configs.base import Config
 from align.errors import RecipeError
-from align.evals import INSTRUMENTS
+from align.evals import INSTRUMENTS, instruments
 from align.stages import base, dpo, evaluate, export, gate, generate, label, pair, prepare, ready, sft
 
 
@@ -82,11 +82,17 @@ def _models_and_data(recipe: Recipe) -> Iterator[Step]:
     if recipe.sft is None:
         return
     if recipe.sft.ready:
-        yield Step("sft", "base", ModelConfig(folder=recipe.sft.ready), {})
+        yield Step("sft", "base", _given(recipe.sft.ready), {})
     elif data.testbed or data.demonstrations or data.ready:
         yield Step("sft", "sft", recipe.sft, {"model": "base", "data": "prepare"})
     else:
         raise RecipeError("sft: there are no demonstrations; give data.demonstrations, or leave `sft` out")
+
+
+def _given(ready: str) -> ModelConfig:
+    """A ready model: a model folder, or an artifact that holds one."""
+    inner = Path(ready) / "model"
+    return ModelConfig(folder=str(inner) if (inner / "config.json").exists() else ready)
 
 
 def _preferences(recipe: Recipe) -> Iterator[Step]:
@@ -107,7 +113,9 @@ def _preferences(recipe: Recipe) -> Iterator[Step]:
     elif recipe.label.desk == "simulated" and recipe.data.testbed is None:
         raise RecipeError("label.desk: `simulated` annotators know the testbed's truth only; use desk: file")
     elif recipe.label.desk == "file" and recipe.label.judgments is None:
-        raise RecipeError("label.judgments: missing; `desk: file` needs the JSONL that people's judgments are written to")
+        raise RecipeError(
+            "label.judgments: missing; `desk: file` needs the JSONL that people's judgments are written to"
+        )
     else:
         yield Step("label", "label", recipe.label, told)
     yield Step("pair", "pair", recipe.pair, {"label": "label", **told})
@@ -115,7 +123,7 @@ def _preferences(recipe: Recipe) -> Iterator[Step]:
 
 def _tuning(recipe: Recipe) -> Iterator[Step]:
     if recipe.dpo.ready:
-        yield Step("dpo", "base", ModelConfig(folder=recipe.dpo.ready), {})
+        yield Step("dpo", "base", _given(recipe.dpo.ready), {})
     else:
         yield Step("dpo", "dpo", recipe.dpo, {"model": _policy(recipe), "data": _preference_step(recipe)})
 
@@ -123,8 +131,7 @@ def _tuning(recipe: Recipe) -> Iterator[Step]:
 def _measurement(recipe: Recipe) -> Iterator[Step]:
     models = {name: step for name, step in measured_models(recipe).items() if name in recipe.evaluate.models}
     chosen = recipe.evaluate.instruments
-    for name in chosen:
-        _check_instrument(recipe, name)
+    _check_measures(recipe)
     if any("answers" in INSTRUMENTS[name].needs for name in chosen):
         drawn = GenerateStep(of="test_prompts", **dict(recipe.evaluate.answers))
         for model, step in models.items():
@@ -161,13 +168,21 @@ def _preference_step(recipe: Recipe) -> str:
         return "prepare"
     if data.testbed or data.prompts or data.ready or recipe.generate.ready:
         return "pair"
-    raise RecipeError("dpo: there are no preferences; give data.preferences, pair.ready, or data.prompts to draw candidates for")
+    raise RecipeError(
+        "dpo: there are no preferences; give data.preferences, pair.ready, or data.prompts to draw candidates for"
+    )
 
 
-def _check_instrument(recipe: Recipe, name: str) -> None:
-    if name not in INSTRUMENTS:
-        near = get_close_matches(name, INSTRUMENTS, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(INSTRUMENTS)}"
-        raise RecipeError(f"evaluate.instruments: no instrument `{name}`; {hint}")
-    if "testbed" in INSTRUMENTS[name].needs and not (recipe.data.testbed or recipe.data.ready):
-        raise RecipeError(f"evaluate.instruments: `{name}` reads the testbed's truth, and this recipe has no data.testbed")
+def _check_measures(recipe: Recipe) -> None:
+    for name in recipe.evaluate.instruments:
+        needs = instruments.instrument(name).needs
+        if {"testbed", "items"} & set(needs) and not (recipe.data.testbed or recipe.data.ready):
+            raise RecipeError(f"evaluate.instruments: `{name}` reads the testbed's truth, and there is no data.testbed")
+    for margin in recipe.gate.margins:
+        instruments.metric(margin.metric)
+        source = instruments.made_from(margin.metric)
+        if source not in recipe.evaluate.instruments:
+            raise RecipeError(f"gate.margins: {margin.metric} needs `{source}` among evaluate.instruments")
+        for model in (margin.model, margin.against):
+            if model is not None and model not in measured_models(recipe):
+                raise RecipeError(f"gate.margins: {margin.metric}: this recipe has no model `{model}`")

@@ -23,7 +23,9 @@ MAX_BYTES = 2**20
 MAX_DEPTH = 50
 MAX_NODES = 20_000
 MAX_ALIASES = 100
-_SECRET = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|AKIA[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{30,}|argilla\.apikey)\b")
+_SECRET = re.compile(
+    r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|AKIA[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{30,}|argilla\.apikey)\b"
+)
 _ENV = re.compile(r"\$\{env:([^}]*)\}")
 
 C = TypeVar("C", bound=Config)
@@ -65,14 +67,18 @@ def put(values: dict[str, Any], lines: Lines, assignment: str) -> None:
         step: str | int = int(name) if isinstance(place, list) and name.isdigit() else name
         if isinstance(place, list):
             if not isinstance(step, int) or step >= len(place):
-                raise RecipeError(f"--set {dotted}: `{'.'.join(names[:depth])}` is a list of {len(place)}, and `{name}` is no place in it")
+                raise RecipeError(
+                    f"--set {dotted}: `{'.'.join(names[:depth])}` is a list of {len(place)}, and `{name}` is no place in it"
+                )
             place = place[step]
         else:
             if place.get(name) is None:
                 place[name] = {}
             place = place[name]
         if not isinstance(place, (dict, list)):
-            raise RecipeError(f"--set {dotted}: `{'.'.join(names[: depth + 1])}` holds {place!r}, and no knobs below it")
+            raise RecipeError(
+                f"--set {dotted}: `{'.'.join(names[: depth + 1])}` holds {place!r}, and no knobs below it"
+            )
     last: Any = int(names[-1]) if isinstance(place, list) and names[-1].isdigit() else names[-1]
     if isinstance(place, list) and (not isinstance(last, int) or last >= len(place)):
         raise RecipeError(f"--set {dotted}: no such place in a list of {len(place)}")
@@ -166,7 +172,9 @@ class _Reader:
                 raise RecipeError(f"{self.where}:{line}: a key must be a plain word")
             if name in values:
                 dotted = ".".join(map(str, (*place, name)))
-                raise RecipeError(f"{self.where}:{line}: {dotted}: given twice, first on line {self.lines[(*place, name)]}")
+                raise RecipeError(
+                    f"{self.where}:{line}: {dotted}: given twice, first on line {self.lines[(*place, name)]}"
+                )
             values[name] = self.value(item, (*place, name))
             self.lines[(*place, name)] = line
         return values
@@ -181,9 +189,20 @@ class _Reader:
                 case "bool":
                     return text.lower() == "true"
                 case "int":
-                    return int(text.replace("_", ""), 0) if text[:2].lower() in ("0x", "0o", "0b") else int(text.replace("_", ""))
+                    return (
+                        int(text.replace("_", ""), 0)
+                        if text[:2].lower() in ("0x", "0o", "0b")
+                        else int(text.replace("_", ""))
+                    )
                 case "float":
-                    return float(text.replace("_", "").replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf").lower().replace(".nan", "nan"))
+                    return float(
+                        text.replace("_", "")
+                        .replace(".inf", "inf")
+                        .replace(".Inf", "inf")
+                        .replace(".INF", "inf")
+                        .lower()
+                        .replace(".nan", "nan")
+                    )
         except ValueError:
             return text
         if kind == "timestamp":
@@ -199,7 +218,9 @@ def _refuse_secrets(value: Any, place: tuple[str | int, ...], lines: Lines, wher
         for i, item in enumerate(value):
             _refuse_secrets(item, (*place, i), lines, where)
     elif isinstance(value, str) and _SECRET.search(value):
-        raise RecipeError(f"{_where(place, lines, where)}: a secret stands in the recipe; write ${{env:NAME}} and export NAME instead")
+        raise RecipeError(
+            f"{_where(place, lines, where)}: a secret stands in the recipe; write ${{env:NAME}} and export NAME instead"
+        )
 
 
 def _where(place: tuple[str | int, ...], lines: Lines, where: str) -> str:
@@ -218,7 +239,9 @@ def _explain(kind: type[Config], problem: dict[str, Any], lines: Lines, where: s
         case "extra_forbidden":
             owner, name = _owner(kind, place[:-1]), str(place[-1])
             near = get_close_matches(name, list(owner.model_fields) if owner else [], n=1, cutoff=0.5)
-            hint = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(owner.model_fields)}" if owner else ""
+            hint = (
+                f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(owner.model_fields)}" if owner else ""
+            )
             return f"{head}: no such knob; {hint}"
         case "missing":
             return f"{head}: missing"

@@ -138,7 +138,9 @@ class Demonstration(Record):
     def _ends_with_an_answer(self) -> Self:
         last = self.messages[-1]
         if last.role != "assistant" or not (last.content.strip() or last.tool_calls):
-            raise ValueError(f"messages: the last message must be an answer of the assistant's, found an empty or `{last.role}` one")
+            raise ValueError(
+                f"messages: the last message must be an answer of the assistant's, found an empty or `{last.role}` one"
+            )
         return self
 
 
@@ -221,7 +223,14 @@ Verdict = Annotated[Ordering | Scores | Flag, Field(discriminator="kind")]
 class Judgment(Record):
     """What one annotator said of one comparison. Nothing of it is lost on the way to training."""
 
-    identity: ClassVar[tuple[str, ...]] = ("comparison_id", "annotator", "provenance", "verdict", "strength", "correction")
+    identity: ClassVar[tuple[str, ...]] = (
+        "comparison_id",
+        "annotator",
+        "provenance",
+        "verdict",
+        "strength",
+        "correction",
+    )
 
     comparison_id: str
     pair_id: str
@@ -356,7 +365,9 @@ class ItemScore(Record):
     @model_validator(mode="after")
     def _missing_has_a_reason(self) -> Self:
         if (self.value is None) != (self.unscored_because is not None):
-            raise ValueError("value: an item without a value needs `unscored_because`, and one with a value must not have it")
+            raise ValueError(
+                "value: an item without a value needs `unscored_because`, and one with a value must not have it"
+            )
         return self
 
 

@@ -31,6 +31,8 @@ class Scratch(Config):
     """Peak of a cosine schedule."""
     warmup_share: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.1, ge=0, lt=1)
+    adam_beta2: float = Field(0.95, gt=0, lt=1)
+    """How long AdamW remembers squared gradients."""
 
 
 class ModelConfig(Config):

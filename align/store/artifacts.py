@@ -168,6 +168,10 @@ def raise_unwritable(error: OSError, root: Path) -> None:
     """StoreError for a full disk, UsageError for a place that may not be written; other errors are left alone."""
     if error.errno == errno.ENOSPC:
         free = shutil.disk_usage(root).free
-        raise StoreError(f"{root}: the disk is full ({free:,} bytes free); what was sealed is whole: free space and run again") from error
+        raise StoreError(
+            f"{root}: the disk is full ({free:,} bytes free); what was sealed is whole: free space and run again"
+        ) from error
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
-        raise UsageError(f"{error.filename or root}: the store cannot be written ({error.strerror}); choose another with --store") from error
+        raise UsageError(
+            f"{error.filename or root}: the store cannot be written ({error.strerror}); choose another with --store"
+        ) from error

@@ -26,7 +26,9 @@ def read(path: Path, kind: type[R]) -> Iterator[R]:
         try:
             yield kind.model_validate(row)
         except ValidationError as error:
-            raise RecordError(f"{path}:{line}: {explain(error, kind)} (expected one {kind.__name__} per line)") from error
+            raise RecordError(
+                f"{path}:{line}: {explain(error, kind)} (expected one {kind.__name__} per line)"
+            ) from error
 
 
 def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -41,7 +43,9 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
             for number, raw in enumerate(stream, start=1):
                 if len(raw) > MAX_ROW_BYTES:
-                    raise RecordError(f"{path}:{number}: a row of {len(raw):,} bytes (at most {MAX_ROW_BYTES:,} are read)")
+                    raise RecordError(
+                        f"{path}:{number}: a row of {len(raw):,} bytes (at most {MAX_ROW_BYTES:,} are read)"
+                    )
                 if number == 1:
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
                 if raw.strip():
@@ -128,7 +132,9 @@ class Journal:
         if path.exists():
             data = path.read_bytes()
             whole = data.rfind(b"\n") + 1
-            self._rows = [parse(raw, f"{path}:{i}") for i, raw in enumerate(data[:whole].split(b"\n"), 1) if raw.strip()]
+            self._rows = [
+                parse(raw, f"{path}:{i}") for i, raw in enumerate(data[:whole].split(b"\n"), 1) if raw.strip()
+            ]
         self._stream = open(path, "r+b" if path.exists() else "w+b")
         self._stream.truncate(whole)
         self._stream.seek(whole)

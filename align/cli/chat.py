@@ -1,0 +1,74 @@
+"""`align chat A [B]`: talk to a model, or to two side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from align.cli.show import find
+from align.configs import RuntimeConfig, SamplingConfig
+from align.errors import UsageError
+from align.ports import Sampler, SampleRequest
+from align.records import Message
+from align.runner.console import Console
+from align.runner.machine import resolved
+from align.runner.toolbox import Toolbox
+from align.store.artifacts import Store
+from align.store.fingerprint import seed_for
+
+
+def chat(arguments: argparse.Namespace) -> int:
+    """Ask each line that is typed; an empty line begins a new conversation, end of input stops."""
+    if len(arguments.models) > 2:
+        raise UsageError(f"{len(arguments.models)} models given; chat talks to one, or to two side by side")
+    settings = SamplingConfig(temperature=arguments.temperature, max_tokens=arguments.max_tokens)
+    with tempfile.TemporaryDirectory() as work:
+        tools = Toolbox(
+            "chat", seed=arguments.seed, runtime=resolved(RuntimeConfig()), work=Path(work), console=Console(quiet=True)
+        )
+        samplers = {name: tools.sampler(_model(Store(arguments.store), name)) for name in arguments.models}
+        talks: dict[str, list[Message]] = {name: [] for name in samplers}
+        for turn, line in enumerate(arguments.prompt or _typed()):
+            if not line.strip():
+                talks = {name: [] for name in samplers}
+                continue
+            for name, sampler in samplers.items():
+                talks[name].append(Message(role="user", content=line))
+                said = _answer(sampler, talks[name], settings, seed_for(arguments.seed, turn))
+                talks[name].append(Message(role="assistant", content=said))
+                head = f"{name}: " if len(samplers) > 1 else ""
+                print(f"{head}{said}", flush=True)
+            if arguments.prompt:
+                talks = {name: [] for name in samplers}
+        tools.close()
+    return 0
+
+
+def _answer(sampler: Sampler, talk: list[Message], settings: SamplingConfig, seed: int) -> str:
+    request = SampleRequest("chat", tuple(talk), (seed,))
+    return next(iter(sampler.sample([request], settings)))[1][0].text
+
+
+def _typed() -> Iterator[str]:
+    if sys.stdin.isatty():
+        print("an empty line begins anew, Ctrl-D stops")
+    while True:
+        try:
+            yield input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+
+
+def _model(store: Store, what: str) -> Path:
+    folder = Path(what)
+    if (folder / "config.json").exists():
+        return folder
+    artifact = find(store, what) if store.root.is_dir() or folder.is_dir() else None
+    if artifact is not None and (artifact.path / "model" / "config.json").exists():
+        return artifact.path / "model"
+    raise UsageError(
+        f"{what}: no model there; give a model folder, or an artifact of stage base, sft, dpo or export as `align show` lists it"
+    )

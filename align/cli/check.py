@@ -1,0 +1,114 @@
+"""`align check`: a recipe, its files, the store and this environment, looked at without running anything."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from align import recipe as recipes
+from align.errors import AlignError
+from align.plan import plan
+from align.runner.keys import located
+from align.runner.machine import packages, resolved
+from align.store.artifacts import Store, torn
+from align.store.fingerprint import Digests
+
+Finding = tuple[str, str, str]
+"""`ok | warn | fail`, what was looked at, what was found."""
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Print one line a finding; exit 2 if anything fails."""
+    findings = list(_environment())
+    if arguments.recipe is not None:
+        findings += _recipe(arguments.recipe, arguments.sets)
+    findings += _store(Store(arguments.store), deep=arguments.deep)
+    if arguments.json:
+        print(json.dumps([{"state": s, "what": w, "found": f} for s, w, f in findings], indent=1))
+    else:
+        for state, what, found in findings:
+            print(f"{state:<5} {what:<28} {found}")
+    failed = sum(state == "fail" for state, _, _ in findings)
+    if failed:
+        print(f"align: {failed} of {len(findings)} checks failed", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _environment() -> Iterator[Finding]:
+    from importlib.util import find_spec
+
+    from align.configs import RuntimeConfig
+
+    found = packages()
+    for name in ("torch", "transformers", "trl", "peft", "datasets", "accelerate"):
+        yield (
+            ("ok", name, found[name])
+            if name in found
+            else ("fail", name, "not installed; run: pip install align-prefs")
+        )
+    if "trl" in found and not found["trl"].startswith("1.16."):
+        yield (
+            "fail",
+            "trl",
+            f"{found['trl']}: this version of align is made for trl 1.16; run: pip install 'trl>=1.16,<1.17'",
+        )
+    if find_spec("torchvision") is not None and found.get("torch", "").endswith("+cpu"):
+        yield (
+            "warn",
+            "torchvision",
+            "beside a CPU build of torch it can break the import of TRL; if it does: pip uninstall torchvision",
+        )
+    runtime = resolved(RuntimeConfig())
+    yield "ok", "machine", f"{runtime.device}, {runtime.dtype}, {runtime.threads} threads"
+
+
+def _recipe(path: Path, sets: list[str]) -> Iterator[Finding]:
+    try:
+        recipe = recipes.load(path, sets)
+        steps = plan(recipe)
+    except AlignError as error:
+        yield "fail", "recipe", str(error)
+        return
+    yield "ok", "recipe", f"{recipe.name}: {len(steps)} steps"
+    digests = Digests(None)
+    for step in steps:
+        for file in located(step.config.keyed()):
+            try:
+                yield "ok", f"{step.name}: {file.name}", digests.anything(file)[:16] + "…"
+            except AlignError as error:
+                yield "fail", f"{step.name}: {file.name}", str(error)
+    if recipe.model.folder is not None and Path(recipe.model.folder).is_dir():
+        from align.runner.toolbox import inspect_model
+
+        try:
+            yield "ok", "model folder", inspect_model(Path(recipe.model.folder))
+        except AlignError as error:
+            yield "fail", "model folder", str(error)
+    if recipe.export.push_to is not None:
+        try:
+            recipes.secret(recipe.export.token)
+            yield "ok", "hub token", f"{recipe.export.token} is set"
+        except AlignError as error:
+            yield "fail", "hub token", str(error)
+
+
+def _store(store: Store, *, deep: bool) -> Iterator[Finding]:
+    folder = next(path for path in (store.root, *store.root.resolve().parents) if path.exists())
+    if not os.access(folder, os.W_OK):
+        yield "fail", "store", f"{store.root} cannot be written; choose another with --store"
+        return
+    yield "ok", "store", f"{store.root}, {shutil.disk_usage(folder).free / 2**30:.1f} GiB free"
+    for artifact in store.artifacts():
+        if problem := torn(artifact, deep=Digests(None) if deep else None):
+            yield (
+                "fail",
+                artifact.manifest["step"],
+                f"{artifact.path}: {problem}; run its recipe with --redo {artifact.manifest['step']}",
+            )
+    if deep:
+        yield "ok", "artifacts", f"{sum(1 for _ in store.artifacts())} read to the last byte"

@@ -1,0 +1,56 @@
+"""`align clean`: remove what no recipe of the store needs; says what and how much first."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from align.errors import Locked, UsageError
+from align.store import locks
+from align.store.artifacts import Store
+
+
+def clean(arguments: argparse.Namespace) -> int:
+    """List what would go, or with `--yes` remove it. What a running stage holds is left alone."""
+    store = Store(arguments.store)
+    if not store.root.is_dir():
+        raise UsageError(f"{store.root}: no store there")
+    runs = store.remembered()
+    for name in arguments.forget:
+        if name not in runs:
+            raise UsageError(f"--forget {name}: no such recipe in {store.root}; there are: {', '.join(runs) or 'none'}")
+        del runs[name]
+    needed = {seen["key"] for run in runs.values() for seen in run["steps"].values()}
+    doomed = [artifact.path for artifact in store.artifacts() if artifact.key not in needed]
+    doomed += [path for path in store.partials()]
+    total = 0
+    for path in doomed:
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        total += size
+        print(f"{path.relative_to(store.root)!s:<44} {size / 2**20:10.1f} MiB")
+    if not arguments.yes:
+        print(
+            f"{len(doomed)} folders, {total / 2**20:.1f} MiB would go; run again with --yes"
+            if doomed
+            else "nothing to remove"
+        )
+        return 0
+    for name in arguments.forget:
+        (store.root / "recipes" / f"{name}.json").unlink()
+        (store.root / "reports" / f"{name}.html").unlink(missing_ok=True)
+    removed = sum(_remove(path) for path in doomed)
+    print(f"removed {removed} of {len(doomed)} folders, {total / 2**20:.1f} MiB")
+    return 0
+
+
+def _remove(path: Path) -> bool:
+    lock = path.with_name(path.name.removesuffix(".partial") + ".lock")
+    try:
+        with locks.held(lock, path.name):
+            shutil.rmtree(path)
+    except Locked:
+        print(f"{path.name}: in use, left alone")
+        return False
+    lock.unlink(missing_ok=True)
+    return True

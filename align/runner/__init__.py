@@ -1,0 +1,5 @@
+"""Walks a plan: reuse, run or wait, one line each, with the reason. The only room that introduces adapters to stages."""
+
+from align.runner.walk import Outlook, Result, Runner
+
+__all__ = ["Outlook", "Result", "Runner"]

@@ -1,0 +1,102 @@
+"""Who stands behind the ports: the one place where stages meet torch, transformers and the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from align.configs import RuntimeConfig
+from align.errors import BackendError
+from align.ports import Progress, Renderer, Sampler, Scorer, Trainer
+from align.runner.console import Console
+
+
+class Toolbox:
+    """`align.ports.Tools` for one step."""
+
+    def __init__(self, step: str, *, seed: int, runtime: RuntimeConfig, work: Path, console: Console) -> None:
+        self.step, self.seed, self.runtime, self.work = step, seed, runtime, work
+        self.notes: list[str] = []
+        self._console = console
+        self._open: list[Sampler | Scorer] = []
+
+    def progress(self, what: str, total: int | None = None) -> AbstractContextManager[Progress]:
+        """A bar, or a line now and then."""
+        return self._console.progress(self.step, what, total)
+
+    def note(self, text: str) -> None:
+        """Put a line in the manifest."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    @property
+    def trainer(self) -> Trainer:
+        """TRL and transformers, over our own models room."""
+        _need("trl")
+        from align.training.trainer import TRLTrainer
+
+        return TRLTrainer()
+
+    def sampler(self, model: Path) -> Sampler:
+        """Answers drawn by transformers' `generate`."""
+        _need("transformers")
+        from align.adapters.transformers import TransformersSampler
+
+        sampler = TransformersSampler(model, self.runtime)
+        self._open.append(sampler)
+        return sampler
+
+    def scorer(self, model: Path) -> Scorer:
+        """Log-probabilities by transformers."""
+        _need("transformers")
+        from align.adapters.transformers import TransformersScorer
+
+        scorer = TransformersScorer(model, self.runtime)
+        self._open.append(scorer)
+        return scorer
+
+    def renderer(self, model: Path) -> Renderer:
+        """The model's own chat template."""
+        _need("transformers")
+        from align.adapters.transformers import TransformersRenderer
+
+        return TransformersRenderer(model)
+
+    def rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterable[dict[str, Any]]:
+        """The rows of a hub data set."""
+        if self.runtime.offline:
+            raise BackendError(f"{hub}: runtime.offline forbids the network; give a local file, or leave `offline` out")
+        return self._hub_rows(hub, revision, subset, split)
+
+    def _hub_rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterator[dict[str, Any]]:
+        _need("datasets")
+        from align.adapters import hub as adapter
+
+        yield from adapter.rows(hub, revision, subset, split)
+
+    def push(self, folder: Path, repo: str, *, private: bool, token: str) -> str:
+        """Push a folder to a hub repository; the address of the commit."""
+        from align.adapters import hub as adapter
+
+        return adapter.push(folder, repo, private=private, token=token)
+
+    def close(self) -> None:
+        """Give back what samplers and scorers hold."""
+        for opened in self._open:
+            opened.close()
+
+
+def inspect_model(folder: Path) -> str:
+    """What a model folder holds, read from its headers alone; ModelError where it would be refused."""
+    from align.models.folder import inspect_folder
+
+    return str(inspect_folder(folder))
+
+
+def _need(package: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise BackendError(f"the package {package} is not installed; run: pip install align-prefs")

@@ -1,0 +1,25 @@
+"""A run as the report reads it: every step that was made, with its folder and manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from align.report.view import RunView, StepView
+from align.store.artifacts import Store
+from align.store.fingerprint import read_json
+
+
+def run_view(store: Store, state: Mapping[str, Any]) -> RunView:
+    """The view of one recipe's last run in a store."""
+    steps = []
+    for name, seen in state.get("steps", {}).items():
+        folder = store.place(seen["stage"], seen["key"])
+        made = (folder / "manifest.json").exists()
+        manifest = read_json(folder / "manifest.json") if made else {}
+        steps.append(StepView(name, seen["stage"], folder, manifest, "done" if made else "missing"))
+    gate = next((step for step in steps if step.name == "gate" and step.manifest), None)
+    verdict = read_json(gate.path / "summary.json")["verdict"] if gate else None
+    recipe = state.get("recipe", {})
+    simulated = bool((recipe.get("data") or {}).get("testbed"))
+    return RunView(state["name"], state.get("title"), recipe, tuple(steps), verdict, simulated)

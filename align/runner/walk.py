@@ -1,0 +1,255 @@
+"""Walk a plan: for each step reuse its artifact, run it, or wait for people, and say why."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from align.configs import Recipe
+from align.errors import AlignError, GateBroken, GateFailed, GateInconclusive, InputChanged, UsageError, Waiting
+from align.plan import STAGES, Step, plan
+from align.ports import Artifact
+from align.runner.console import Console
+from align.runner.keys import differences, located, made_from
+from align.runner.machine import commit, packages, resolved
+from align.runner.toolbox import Toolbox
+from align.store.artifacts import Making, Store, torn
+from align.store.fingerprint import fingerprint, read_json, seed_for
+
+Action = Literal["reuse", "run", "wait"]
+BLOCKED = {"fail": GateFailed, "inconclusive": GateInconclusive, "error": GateBroken}
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What will be done with a step, and why."""
+
+    name: str
+    action: Action
+    why: tuple[str, ...] = ()
+    artifact: Artifact | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to."""
+
+    recipe: Recipe
+    artifacts: Mapping[str, Artifact]
+    verdict: str | None
+    report: Path | None
+    ran: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> Path:
+        """The tuned model's folder."""
+        return self.artifacts["dpo"].path / "model"
+
+
+@dataclass
+class Runner:
+    """One recipe over one store."""
+
+    recipe: Recipe
+    store: Store
+    console: Console = field(default_factory=Console)
+    until: str | None = None
+    redo: Sequence[str] = ()
+    refresh: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self.steps = plan(self.recipe)
+        self.runtime = resolved(self.recipe.runtime)
+        self.name = self.recipe.name or "recipe"
+        for asked in (*self.redo, *self.refresh, *([self.until] if self.until else [])):
+            if not any(asked in (step.name, step.stage) for step in self.steps):
+                known = ", ".join(dict.fromkeys(step.stage for step in self.steps))
+                raise UsageError(f"{asked}: no such step in this recipe; its stages are {known}")
+        self.state = self.store.remembered().get(self.name, {})
+        self.snapshots: dict[str, int] = dict(self.state.get("snapshots", {}))
+        if self.until:
+            last = max(i for i, step in enumerate(self.steps) if self.until in (step.name, step.stage))
+            self.steps = self.steps[: last + 1]
+
+    def outlook(self) -> list[Outlook]:
+        """What `run` would do now; nothing is locked or written."""
+        found: dict[str, Outlook] = {}
+        for step in self.steps:
+            found[step.name] = self._outlook(step, found)
+        return list(found.values())
+
+    def run(self) -> Result:
+        """Make what is missing. Raises Waiting, or the gate's refusal, once everything that can be done is done."""
+        for asked in self.refresh:
+            for step in self.steps:
+                if asked in (step.name, step.stage):
+                    self.snapshots[step.name] = self.snapshots.get(step.name, 1) + 1
+        found: dict[str, Outlook] = {}
+        ran = []
+        refusal: AlignError | None = None
+        for step in self.steps:
+            if step.stage == "export" and refusal is not None:
+                self.console.line(step.name, "blocked", "by the gate")
+                continue
+            seen = self._outlook(step, found)
+            if seen.action == "reuse" and not self._redone(step):
+                self.console.line(step.name, "reuse", "; ".join(seen.why))
+            else:
+                why = "; ".join(("--redo", *seen.why) if self._redone(step) else seen.why)
+                seen = Outlook(step.name, "reuse", seen.why, self._make(step, found, why))
+                ran.append(step.name)
+            found[step.name] = seen
+            if step.stage == "gate":
+                refusal = self._refusal(seen.artifact)
+            self._remember(found)
+        artifacts = {name: seen.artifact for name, seen in found.items() if seen.artifact is not None}
+        verdict = read_json(artifacts["gate"].path / "summary.json")["verdict"] if "gate" in artifacts else None
+        report = self._report(bool(ran)) if "gate" in artifacts else None
+        self.store.digests.save()
+        if refusal is not None:
+            raise refusal
+        return Result(self.recipe, artifacts, verdict, report, tuple(ran))
+
+    def _redone(self, step: Step) -> bool:
+        return any(asked in (step.name, step.stage) for asked in self.redo)
+
+    def _outlook(self, step: Step, found: Mapping[str, Outlook]) -> Outlook:
+        anew = [name for name in dict.fromkeys(step.inputs.values()) if found[name].artifact is None]
+        if anew:
+            return Outlook(step.name, "run", tuple(f"its input `{name}` is made anew" for name in anew[:3]))
+        document = self._made_from(step, found)
+        key = fingerprint(document)
+        artifact = self.store.find(step.stage, key)
+        if artifact is not None:
+            return Outlook(step.name, "reuse", tuple(_drift(artifact)), artifact)
+        waiting = self.store.place(step.stage, key).with_name(key[:16] + ".partial") / "work" / "waiting.txt"
+        if waiting.exists():
+            return Outlook(step.name, "wait", (waiting.read_text(encoding="utf-8").strip(),))
+        return Outlook(step.name, "run", tuple(self._why(step, document, key)))
+
+    def _why(self, step: Step, document: Mapping[str, Any], key: str) -> list[str]:
+        place = self.store.place(step.stage, key)
+        if (place / "manifest.json").exists():
+            manifest = read_json(place / "manifest.json")
+            return [torn(Artifact(place, key, "", manifest)) or "another key stands in its place"]
+        before = self.state.get("steps", {}).get(step.name)
+        if before is None:
+            return ["not made yet"]
+        return differences(before["made_from"], document, step) or ["its artifact is gone from the store"]
+
+    def _made_from(self, step: Step, found: Mapping[str, Outlook]) -> dict[str, Any]:
+        snapshot = self.snapshots.get(step.name, 1) if step.stage == "label" else None
+        return made_from(step, self._inputs(step, found), seed=self.recipe.seed, dtype=self.runtime.dtype,
+                         snapshot=snapshot, digests=self.store.digests)  # fmt: skip
+
+    def _inputs(self, step: Step, found: Mapping[str, Outlook]) -> dict[str, Artifact]:
+        artifacts = {name: found[source].artifact for name, source in step.inputs.items()}
+        return {name: artifact for name, artifact in artifacts.items() if artifact is not None}
+
+    def _make(self, step: Step, found: Mapping[str, Outlook], why: str) -> Artifact:
+        document, inputs = self._made_from(step, found), self._inputs(step, found)
+        key = fingerprint(document)
+        with self.store.making(step.stage, key, step.name) as making:
+            self.console.line(step.name, "run", why)
+            began, start = datetime.now(UTC), time.monotonic()
+            tools = Toolbox(step.name, seed=seed_for(self.recipe.seed, step.stage), runtime=self.runtime,
+                            work=making.work, console=self.console)  # fmt: skip
+            try:
+                STAGES[step.stage].module.run(step.config, inputs, making.out, tools)
+            except Waiting as waiting:
+                (making.work / "waiting.txt").write_text(str(waiting), encoding="utf-8")
+                self.console.line(step.name, "wait", str(waiting))
+                raise
+            finally:
+                tools.close()
+                gc.collect()
+            self._unchanged(step, document, found)
+            seconds = time.monotonic() - start
+            manifest = {
+                "schema": 1, "stage": step.stage, "step": step.name, "key": key, "made_from": document,
+                "config": document["config"], "notes": tools.notes,
+                "inputs": {name: {"step": step.inputs[name], "key": a.key, "digest": a.digest} for name, a in inputs.items()},
+                "packages": packages(), "commit": commit(), "created": began.isoformat(timespec="seconds"),
+                "seconds": round(seconds, 3), "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                "runtime": self.runtime.model_dump(mode="json"),
+            }  # fmt: skip
+            artifact = self._seal(making, manifest)
+        self.console.line(step.name, "done", f"{seconds:.1f} s")
+        return artifact
+
+    def _seal(self, making: Making, manifest: Mapping[str, Any]) -> Artifact:
+        return self.store.seal(making, manifest)
+
+    def _unchanged(self, step: Step, document: Mapping[str, Any], found: Mapping[str, Outlook]) -> None:
+        if fingerprint(self._made_from(step, found)) != fingerprint(document):
+            names = ", ".join(path.name for path in located(step.config.keyed()))
+            raise InputChanged(f"{step.name}: {names} was edited while the stage read it; nothing was kept: run again")
+        for name, artifact in self._inputs(step, found).items():
+            if problem := torn(artifact):
+                raise InputChanged(f"{step.name}: its input `{name}` changed while the stage ran: {problem}; run again")
+
+    def _refusal(self, gate: Artifact | None) -> AlignError | None:
+        if gate is None:
+            return None
+        summary = read_json(gate.path / "summary.json")
+        verdict = str(summary["verdict"])
+        if not summary.get("blocks", verdict != "pass"):
+            return None
+        lines = [line for line in summary.get("lines", []) if isinstance(line, str)]
+        return BLOCKED[verdict](f"gate: {verdict}: {'; '.join(lines[:3]) or 'see the report'}; nothing was exported")
+
+    def _remember(self, found: Mapping[str, Outlook]) -> None:
+        steps = dict(self.state.get("steps", {})) if self.until else {}
+        for step in self.steps:
+            artifact = found[step.name].artifact if step.name in found else None
+            if artifact is not None:
+                steps[step.name] = {"stage": step.stage, "key": artifact.key, "digest": artifact.digest,
+                                    "made_from": artifact.manifest["made_from"]}  # fmt: skip
+            elif step.name in self.state.get("steps", {}):
+                steps[step.name] = self.state["steps"][step.name]
+        state = {"schema": 1, "name": self.name, "title": self.recipe.title, "steps": steps,
+                 "snapshots": dict(self.snapshots), "recipe": _shown(self.recipe)}  # fmt: skip
+        if state != self.state:
+            self.store.remember(self.name, state)
+            self.state = state
+
+    def _report(self, changed: bool) -> Path:
+        from align.runner.views import run_view
+
+        path = self.store.root / "reports" / f"{self.name}.html"
+        if changed or not path.exists():
+            from align.report.page import page
+
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_text(page(run_view(self.store, self.state)), encoding="utf-8")
+            shutil.move(partial, path)
+        return path
+
+
+def _drift(artifact: Artifact) -> list[str]:
+    made, now = artifact.manifest.get("packages", {}), packages()
+    return [f"made with {name} {old}, now {now[name]}" for name, old in made.items() if now.get(name, old) != old]
+
+
+def _shown(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as it may be kept: files by name, never by place."""
+    shown = recipe.keyed()
+    return {name: _named(value) for name, value in shown.items()}
+
+
+def _named(value: Any) -> Any:
+    from align.configs.base import Located
+
+    if isinstance(value, Located):
+        return Path(value).name
+    if isinstance(value, dict):
+        return {key: _named(item) for key, item in value.items()}
+    return [_named(item) for item in value] if isinstance(value, list) else value
