@@ -1,0 +1,161 @@
+"""transformers as an engine: answers drawn, log-probabilities read, conversations rendered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from align.configs import RuntimeConfig, SamplingConfig
+from align.models.chat import Chat
+from align.models.load import end_ids, load_model, load_tokenizer
+from align.ports import Sample, SampleRequest, Score, ScoreRequest
+from align.records import Message
+
+
+class Engine:
+    """A model in memory with its tokenizer, loaded when first needed."""
+
+    def __init__(self, folder: Path, runtime: RuntimeConfig) -> None:
+        self.folder = folder
+        self.runtime = runtime
+        self._parts: tuple[Any, Any, list[int]] | None = None
+
+    def parts(self) -> tuple[Any, Any, list[int]]:
+        """Model, tokenizer, tokens that end an answer."""
+        if self._parts is None:
+            from align.models.machine import ready
+
+            ready(self.runtime)
+            dtype = self.runtime.dtype if self.runtime.device == "cuda" else "float32"
+            model = load_model(self.folder, dtype=dtype, device=self.runtime.device)
+            tokenizer = load_tokenizer(self.folder)
+            self._parts = model, tokenizer, end_ids(model, tokenizer)
+        return self._parts
+
+    def close(self) -> None:
+        """Let the weights go."""
+        self._parts = None
+
+
+class TransformersSampler(Engine):
+    """Draws answers; equal prompts, settings and seeds give equal answers in whatever company they are asked for."""
+
+    def sample(self, requests: Sequence[SampleRequest], settings: SamplingConfig) -> Iterator[tuple[str, list[Sample]]]:
+        """Each prompt's id and its samples, longest prompts first; a batch holds prompts of one length, so none is padded."""
+        from align.models.sampling import draw
+
+        model, tokenizer, ends = self.parts()
+        chat = Chat(tokenizer, ends, settings.chat_template_kwargs)
+        buckets: dict[int, list[tuple[SampleRequest, list[int]]]] = defaultdict(list)
+        for request in requests:
+            ids = chat.prompt(request.messages, None if request.tools is None else list(request.tools))
+            buckets[len(ids)].append((request, ids))
+        for _, bucket in sorted(buckets.items(), reverse=True):
+            for group in packed(bucket, settings.batch_size):
+                rows = [(ids, seed) for request, ids in group for seed in request.seeds]
+                answers = iter(
+                    draw(
+                        model,
+                        [ids for ids, _ in rows],
+                        [seed for _, seed in rows],
+                        temperature=settings.temperature,
+                        top_p=settings.top_p,
+                        max_tokens=settings.max_tokens,
+                        ends=ends,
+                        pad=tokenizer.pad_token_id,
+                    )
+                )
+                for request, _ in group:
+                    yield request.prompt_id, [sample_of(next(answers), tokenizer, ends) for _ in request.seeds]
+
+
+def packed(
+    bucket: list[tuple[SampleRequest, list[int]]], batch_size: int
+) -> Iterator[list[tuple[SampleRequest, list[int]]]]:
+    """Groups of prompts whose samples together are at most `batch_size`, a prompt of more samples alone."""
+    group: list[tuple[SampleRequest, list[int]]] = []
+    n = 0
+    for entry in bucket:
+        if group and n + len(entry[0].seeds) > batch_size:
+            yield group
+            group, n = [], 0
+        group.append(entry)
+        n += len(entry[0].seeds)
+    if group:
+        yield group
+
+
+def sample_of(ids: list[int], tokenizer: Any, ends: list[int]) -> Sample:
+    """What was written, as text; control tokens are left out of it."""
+    stopped = bool(ids) and ids[-1] in ends
+    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return Sample(text=text, n_tokens=len(ids), finish_reason="stop" if stopped else "length")
+
+
+class TransformersScorer(Engine):
+    """Reads log-probabilities."""
+
+    batch_tokens = 8192
+    """Tokens at once, padding included."""
+
+    def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
+        """In the order asked."""
+        from align.models.logp import token_logps
+
+        model, tokenizer, ends = self.parts()
+        rows = [continuation(request, tokenizer, ends) for request in requests]
+        order = sorted(range(len(rows)), key=lambda i: (len(rows[i][0]), i))
+        scores: list[Score | None] = [None] * len(rows)
+        batch: list[int] = []
+        for i in [*order, None]:
+            full = i is None or (len(batch) + 1) * len(rows[i][0]) > self.batch_tokens
+            if batch and full:
+                for place, logp in zip(batch, token_logps(model, [rows[j] for j in batch]), strict=True):
+                    ids, first = rows[place]
+                    scores[place] = Score(logp=logp, n_tokens=len(ids) - first)
+                batch = []
+            if i is not None:
+                batch.append(i)
+        for score in scores:
+            assert score is not None
+            yield score
+
+
+def continuation(request: ScoreRequest, tokenizer: Any, ends: list[int]) -> tuple[list[int], int]:
+    """Token ids of context and continuation, and the place of the continuation's first token."""
+    if not isinstance(request.context, str):
+        answer = Message(role="assistant", content=request.continuation)
+        prompt, said = Chat(tokenizer, ends).encode((*request.context, answer)).split()
+        return prompt + said, len(prompt)
+    cut = tokenizer(
+        request.context + request.continuation,
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        split_special_tokens=True,
+    )
+    ids, places = cut["input_ids"], cut["offset_mapping"]
+    first = next((i for i, (_, last) in enumerate(places) if last > len(request.context)), len(ids))
+    if first == 0 and ids:
+        # nothing comes before: the text is scored from its first token on, after the token that opens a text
+        opening = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        return [opening, *ids], 1
+    return ids, first
+
+
+class TransformersRenderer(Engine):
+    """Renders conversations; needs the tokenizer alone."""
+
+    def chat(self) -> Chat:
+        """The folder's chat template."""
+        tokenizer = load_tokenizer(self.folder)
+        return Chat(tokenizer, [tokenizer.eos_token_id])
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+        """The text a model reads."""
+        return self.chat().render(messages, add_generation_prompt=add_generation_prompt)
+
+    def n_tokens(self, text: str) -> int:
+        """How many tokens a plain text has."""
+        return len(self.chat().tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])

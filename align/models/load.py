@@ -1,0 +1,94 @@
+"""Models and tokenizers in from a folder, out to a folder: safetensors only, no code, no accident in the bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from align.errors import ModelError
+from align.models.folder import inspect_folder
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder: a fast one, for answers are found by the places of tokens in the text."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded: {first_line(error)}") from error
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(f"{folder}: its tokenizer has no tokenizer.json (a fast tokenizer), which `align` needs")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(folder: Path, *, dtype: str = "float32", attention: str = "sdpa", device: str = "cpu") -> Any:
+    """The causal language model of a folder, in evaluation mode; `dtype` is torch's name, or `auto` for as stored."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    inspect_folder(folder)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype="auto" if dtype == "auto" else getattr(torch, dtype),
+            attn_implementation=attention,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{folder}: cannot be loaded as a causal language model: {first_line(error)}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{folder}: weights are missing for {missing[0]} and {len(missing) - 1} more; they would be random"
+        )
+    finite(model, str(folder))
+    return model.to(device).eval()
+
+
+def finite(model: Any, where: str) -> None:
+    """Refuse a model with a NaN or an infinity among its weights."""
+    import torch
+
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"{where}: {name} holds NaN or infinity; the weights are damaged")
+
+
+def save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a folder whose bytes depend on weights, settings and tokenizer alone: no path, no time, no name of origin."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config._name_or_path = ""
+    model.config.use_cache = True
+    model.save_pretrained(str(folder), safe_serialization=True)
+    tokenizer.padding_side = "right"
+    tokenizer.save_pretrained(str(folder))
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+        path = folder / name
+        if path.exists():
+            settings = {key: value for key, value in json.loads(path.read_text("utf-8")).items() if key not in ORIGINS}
+            path.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+ORIGINS = ("_name_or_path", "name_or_path", "_from_model_config", "is_local", "local_files_only")
+"""Keys that say where a folder was loaded from."""
+
+
+def end_ids(model_or_settings: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends an answer: what generation stops at, and the tokenizer's end of text."""
+    settings = getattr(model_or_settings, "generation_config", model_or_settings)
+    found = getattr(settings, "eos_token_id", None)
+    ends = set(found if isinstance(found, (list, tuple)) else [found]) | {tokenizer.eos_token_id}
+    return sorted(int(token) for token in ends if token is not None)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a foreign error, shortened, for a message of ours."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]

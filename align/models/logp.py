@@ -1,0 +1,33 @@
+"""How likely a model finds a text: the log-probability of some of its tokens, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+@torch.inference_mode()
+def token_logps(model: Any, rows: Sequence[tuple[list[int], int]]) -> list[float]:
+    """Nats, summed, of each row's tokens from place `first` (at least 1) on, given those before; rows are padded on the right."""
+    longest = max(len(ids) for ids, _ in rows)
+    device = next(model.parameters()).device
+    input_ids_BT = torch.zeros(len(rows), longest, dtype=torch.long)
+    mask_BT = torch.zeros(len(rows), longest, dtype=torch.long)
+    for i, (ids, _) in enumerate(rows):
+        input_ids_BT[i, : len(ids)] = torch.tensor(ids)
+        mask_BT[i, : len(ids)] = 1
+    input_ids_BT, mask_BT = input_ids_BT.to(device), mask_BT.to(device)
+    # the head only where a token is asked for: the logits of a whole batch can be gigabytes
+    keep = min(first for _, first in rows) - 1
+    logits_BTV = model(
+        input_ids=input_ids_BT, attention_mask=mask_BT, use_cache=False, logits_to_keep=longest - keep
+    ).logits
+    sums = []
+    for i, (ids, first) in enumerate(rows):
+        logits_TV = logits_BTV[i, first - 1 - keep : len(ids) - 1 - keep].float()
+        targets_T = input_ids_BT[i, first : len(ids)]
+        picked_T = torch.log_softmax(logits_TV, dim=-1).gather(-1, targets_T[:, None])
+        sums.append(float(picked_T.sum()))
+    return sums

@@ -1,0 +1,21 @@
+"""Stage `base`: the model that everything starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from align.configs import ModelConfig
+from align.errors import RecordError
+from align.ports import Inputs, Tools
+
+VERSION = 1
+
+
+def run(config: ModelConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
+    """Take the model, or make it from the text of `data`, into `out/model`."""
+    text = None
+    if config.scratch is not None:
+        text = inputs["data"].path / "text.jsonl"
+        if not text.exists():
+            raise RecordError("data.text: a scratch model needs text to learn from, and this recipe's data has none")
+    tools.trainer.base(config, text, out, tools)

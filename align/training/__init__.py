@@ -1,0 +1,1 @@
+"""Training on transformers and TRL: their loops, our data, guards and checkpoints."""

@@ -1,0 +1,204 @@
+"""Direct preference optimisation by TRL (Rafailov et al. 2023, arXiv:2305.18290)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import DPOConfig as TrlDPOConfig
+from trl import DPOTrainer
+
+from align.configs import DPOConfig
+from align.errors import RecordError, TrainingError
+from align.models.build import build
+from align.models.chat import Chat
+from align.models.load import end_ids
+from align.ports import Workshop
+from align.records import Preference
+from align.store import jsonl
+from align.training import loop
+from align.training.guards import Guarded
+
+
+class Preferring(Guarded, DPOTrainer):  # type: ignore[misc]
+    """TRL's own, guarded; pairs come in as tokens, and the reference's log-probabilities are kept in a journal."""
+
+    def __init__(
+        self,
+        *,
+        workshop: Workshop,
+        model: Any,
+        args: TrlDPOConfig,
+        train: Dataset,
+        test: Dataset | None,
+        tokenizer: Any,
+        adapter: Any,
+    ) -> None:
+        self.workshop = workshop
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train,
+            eval_dataset=test,
+            processing_class=tokenizer,
+            peft_config=adapter,
+        )
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        """Both columns of the reference, computed in batches of like length; a kill costs one batch."""
+        lengths = [len(r["prompt_ids"]) + max(len(r["chosen_ids"]), len(r["rejected_ids"])) for r in dataset]
+        order = sorted(range(len(dataset)), key=lambda i: (lengths[i], i))
+        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        chosen, rejected = [0.0] * len(dataset), [0.0] * len(dataset)
+        self.model.eval()
+        with (
+            jsonl.Journal(self.workshop.work / f"reference.{name}.jsonl") as journal,
+            self.workshop.progress(f"reference on {name} pairs", len(dataset)) as progress,
+        ):
+            done = journal.done()
+            for n, batch in enumerate(batches):
+                if n < len(done):
+                    row = done[n]
+                else:
+                    inputs = self._prepare_inputs(self.data_collator([dataset[i] for i in batch]))
+                    first, second = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
+                    row = {"chosen": first.tolist(), "rejected": second.tolist()}
+                    journal.append(row)
+                for place, i in enumerate(batch):
+                    chosen[i], rejected[i] = row["chosen"][place], row["rejected"][place]
+                progress.advance(len(batch))
+        if not all(map(math.isfinite, chosen + rejected)):
+            raise TrainingError("the reference's log-probabilities hold NaN or infinity; the model is damaged")
+        return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+
+
+class StartsAtReference(TrainerCallback):  # type: ignore[misc]
+    """At its first step the policy is the reference, so every reward must be 0."""
+
+    def __init__(self, *, tolerance: float) -> None:
+        self.tolerance = tolerance
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        if state.global_step != 1 or not logs or "rewards/margins" not in logs:
+            return
+        worst = max(abs(logs["rewards/chosen"]), abs(logs["rewards/rejected"]))
+        if worst > self.tolerance:
+            raise TrainingError(
+                f"step 1: the policy's rewards are {logs['rewards/chosen']:.4f} and {logs['rewards/rejected']:.4f} before any "
+                "update, where 0 is expected: reference and policy are not the same model"
+            )
+
+
+def dpo(config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None:
+    """Write `model/`, with LoRA also `adapter/`, `log.jsonl` and `summary.json`. The reference is `model` as it comes."""
+    loop.ready(workshop.runtime)
+    policy, tokenizer, adapter = build(model, config.lora, workshop.runtime)
+    chat = Chat(tokenizer, end_ids(policy, tokenizer))
+    train, counts = table(data, chat, config)
+    test, test_counts = table(held_out, chat, config) if held_out is not None else (None, None)
+    pace = loop.Pace.of(config, len(train))
+    trainer = Preferring(
+        workshop=workshop,
+        model=policy,
+        args=arguments(config, pace, workshop, has_held_out=test is not None),
+        train=train,
+        test=test,
+        tokenizer=tokenizer,
+        adapter=adapter,
+    )
+    # in bfloat16 a whole answer's log-probability is good to some tenths of a nat, depending on its neighbours in the batch
+    trainer.add_callback(StartsAtReference(tolerance=config.beta * (1.0 if args_bf16(workshop) else 1e-2)))
+    loop.run(trainer, "dpo", workshop)
+    loop.save_result(trainer, tokenizer, out)
+    loop.write_log(out, trainer)
+    loop.write_summary(out, {"steps": pace.total, "train": counts, "held_out": test_counts})
+
+
+def args_bf16(workshop: Workshop) -> bool:
+    """Whether products are computed in bfloat16."""
+    return workshop.runtime.dtype == "bfloat16"
+
+
+def table(path: Path, chat: Chat, config: DPOConfig) -> tuple[Dataset, dict[str, int]]:
+    """Token ids of each pair, and what became of the rows; pairs whose longer side exceeds `max_tokens`, and ties, are left out."""
+    counts = {"rows": 0, "used": 0, "too_long": 0, "equal_as_tokens": 0, "ties": 0, "control_tokens_in_content": 0}
+    rows: list[dict[str, list[int]]] = []
+    for pair in jsonl.read(path, Preference):
+        counts["rows"] += 1
+        if pair.label == 0.5:
+            counts["ties"] += 1
+            continue
+        better, worse = (pair.chosen, pair.rejected) if pair.label > 0.5 else (pair.rejected, pair.chosen)
+        counts["control_tokens_in_content"] += chat.n_controls((*pair.prompt, *pair.chosen, *pair.rejected))
+        prompt, chosen = chat.encode((*pair.prompt, *better)).split()
+        other, rejected = chat.encode((*pair.prompt, *worse)).split()
+        shared = len(prompt) if prompt == other else common_prefix(prompt, other)
+        chosen, rejected = prompt[shared:] + chosen, other[shared:] + rejected
+        if shared + max(len(chosen), len(rejected)) > config.max_tokens:
+            counts["too_long"] += 1
+        elif chosen == rejected:
+            counts["equal_as_tokens"] += 1
+        else:
+            counts["used"] += 1
+            rows.append({"prompt_ids": prompt[:shared], "chosen_ids": chosen, "rejected_ids": rejected})
+    if not rows:
+        why = ", ".join(f"{n} {name}" for name, n in counts.items() if name in ("too_long", "equal_as_tokens", "ties"))
+        raise RecordError(f"{path}: 0 usable pairs of {counts['rows']}: {why} (max_tokens {config.max_tokens})")
+    return Dataset.from_list(rows), counts
+
+
+def common_prefix(a: list[int], b: list[int]) -> int:
+    """How many tokens two lists share at their start."""
+    n = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        n += 1
+    return n
+
+
+def arguments(config: DPOConfig, pace: loop.Pace, workshop: Workshop, *, has_held_out: bool) -> TrlDPOConfig:
+    """Our knobs, as TRL names them; every default of TRL's that would bite is set."""
+    return TrlDPOConfig(
+        output_dir=str(loop.checkpoints_in(workshop)),
+        max_steps=pace.total,
+        per_device_train_batch_size=pace.micro,
+        per_device_eval_batch_size=pace.micro,
+        gradient_accumulation_steps=pace.accumulate,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=pace.warmup,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        optim="adamw_torch_fused",
+        seed=workshop.seed,
+        data_seed=workshop.seed,
+        use_cpu=workshop.runtime.device == "cpu",
+        bf16=workshop.runtime.dtype == "bfloat16",
+        gradient_checkpointing=config.gradient_checkpointing,
+        max_length=None,
+        beta=config.beta,
+        loss_type=[config.loss, "sft"] if config.sft_weight else [config.loss],
+        loss_weights=[1.0, config.sft_weight] if config.sft_weight else None,
+        label_smoothing=config.label_smoothing,
+        precompute_ref_log_probs=True,
+        disable_dropout=True,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if has_held_out else "no",
+        eval_steps=pace.eval_every,
+        eval_on_start=has_held_out,
+        prediction_loss_only=True,
+        save_strategy="steps",
+        save_steps=config.checkpoint_every,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )

@@ -1,0 +1,96 @@
+"""What every training stage shares: the machine made ready, a run to its end from the last whole checkpoint, the result saved."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from align.configs import RuntimeConfig, TrainingConfig
+from align.models import machine
+from align.ports import Workshop
+from align.store import jsonl
+from align.training.checkpoints import newest_whole_checkpoint
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A run in steps."""
+
+    total: int
+    warmup: int
+    eval_every: int
+    micro: int
+    accumulate: int
+
+    @staticmethod
+    def of(config: TrainingConfig, n_rows: int) -> Pace:
+        micro = min(config.micro_batch_size or config.batch_size, config.batch_size)
+        total = max(1, math.ceil(config.epochs * math.ceil(n_rows / config.batch_size)))
+        return Pace(
+            total=total,
+            warmup=int(config.warmup_share * total),
+            eval_every=config.eval_every or max(1, math.ceil(total / 10)),
+            micro=micro,
+            accumulate=config.batch_size // micro,
+        )
+
+
+def ready(runtime: RuntimeConfig) -> None:
+    """The machine, and the data library's chatter."""
+    machine.ready(runtime)
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity_error()
+
+
+def checkpoints_in(workshop: Workshop) -> Path:
+    """Where a stage's checkpoints lie."""
+    return workshop.work / "checkpoints"
+
+
+def run(trainer: Any, what: str, workshop: Workshop) -> None:
+    """Train to the end, going on from the newest whole checkpoint if there is one."""
+    from align.training.guards import Watch, finite_weights, quiet, some_trainable
+
+    quiet(trainer)
+    some_trainable(trainer.model)
+    checkpoint = newest_whole_checkpoint(checkpoints_in(workshop))
+    if checkpoint is not None:
+        trainer.args.eval_on_start = False
+    with workshop.progress(what) as progress:
+        trainer.add_callback(Watch(progress))
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    finite_weights(trainer.model)
+
+
+def write_summary(out: Path, summary: dict[str, Any]) -> None:
+    """`summary.json`, keys sorted."""
+    (out / "summary.json").write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_log(out: Path, trainer: Any) -> None:
+    """`log.jsonl`."""
+    from align.training.log import log_rows
+
+    jsonl.write(out / "log.jsonl", log_rows(trainer.state.log_history))
+
+
+def save_result(trainer: Any, tokenizer: Any, out: Path) -> None:
+    """`model/`, whole and in float32; with an adapter also `adapter/`, which names no base path."""
+    from align.models.load import save
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if hasattr(model, "peft_config"):
+        for settings in model.peft_config.values():
+            settings.base_model_name_or_path = None
+        model.save_pretrained(str(out / "adapter"), safe_serialization=True)
+        for extra in ("README.md",):
+            (out / "adapter" / extra).unlink(missing_ok=True)
+        model = model.merge_and_unload()
+    # TRL hangs its own forward on the instance; the class's is what a saved model has
+    model.__dict__.pop("forward", None)
+    save(model.cpu(), tokenizer, out / "model")

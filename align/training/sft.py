@@ -1,0 +1,123 @@
+"""Supervised fine-tuning by TRL: imitation of demonstrations, loss on the assistant's tokens alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from trl import SFTConfig as TrlSFTConfig
+from trl import SFTTrainer
+
+from align.configs import SFTConfig
+from align.errors import RecordError
+from align.models.build import build
+from align.models.chat import Chat
+from align.models.load import end_ids
+from align.ports import Workshop
+from align.records import Demonstration
+from align.store import jsonl
+from align.training import loop
+from align.training.guards import Guarded
+
+IGNORED = -100
+"""The label of a token that is read but not learnt."""
+
+
+class Imitation(Guarded, SFTTrainer):  # type: ignore[misc]
+    """TRL's own, guarded."""
+
+
+def sft(config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None:
+    """Write `model/`, with LoRA also `adapter/`, `log.jsonl` and `summary.json`."""
+    loop.ready(workshop.runtime)
+    policy, tokenizer, adapter = build(model, config.lora, workshop.runtime)
+    chat = Chat(tokenizer, end_ids(policy, tokenizer))
+    train, counts = table(data, chat, config)
+    test, test_counts = table(held_out, chat, config) if held_out is not None else (None, None)
+    pace = loop.Pace.of(config, len(train))
+    trainer = Imitation(
+        model=policy,
+        args=arguments(config, pace, workshop, has_held_out=test is not None),
+        train_dataset=train,
+        eval_dataset=test,
+        processing_class=tokenizer,
+        peft_config=adapter,
+    )
+    loop.run(trainer, "sft", workshop)
+    loop.save_result(trainer, tokenizer, out)
+    loop.write_log(out, trainer)
+    loop.write_summary(out, {"steps": pace.total, "train": counts, "held_out": test_counts})
+
+
+def table(path: Path, chat: Chat, config: SFTConfig) -> tuple[Dataset, dict[str, int]]:
+    """Token ids and labels of each demonstration, and what became of the rows; longer ones than `max_tokens` are left out."""
+    counts = {"rows": 0, "used": 0, "too_long": 0, "control_tokens_in_content": 0, "tokens": 0, "tokens_learnt": 0}
+    rows: list[dict[str, list[int]]] = []
+    for demonstration in demonstrations(path):
+        counts["rows"] += 1
+        counts["control_tokens_in_content"] += chat.n_controls(demonstration.messages)
+        encoded = chat.encode(demonstration.messages, _tools(demonstration))
+        if len(encoded.ids) > config.max_tokens:
+            counts["too_long"] += 1
+            continue
+        learnt = encoded.answer if config.train_on == "assistant" else [True] * len(encoded.ids)
+        labels = [token if said else IGNORED for token, said in zip(encoded.ids, learnt, strict=True)]
+        counts["used"] += 1
+        counts["tokens"] += len(labels)
+        counts["tokens_learnt"] += sum(learnt)
+        rows.append({"input_ids": encoded.ids, "labels": labels})
+    if not rows:
+        raise RecordError(
+            f"{path}: 0 usable rows of {counts['rows']}: {counts['too_long']} longer than max_tokens {config.max_tokens}"
+        )
+    return Dataset.from_list(rows), counts
+
+
+def demonstrations(path: Path) -> Iterator[Demonstration]:
+    """The demonstrations of a file."""
+    return jsonl.read(path, Demonstration)
+
+
+def _tools(demonstration: Demonstration) -> list[dict[str, Any]] | None:
+    return None if demonstration.tools is None else [dict(tool) for tool in demonstration.tools]
+
+
+def arguments(config: SFTConfig, pace: loop.Pace, workshop: Workshop, *, has_held_out: bool) -> TrlSFTConfig:
+    """Our knobs, as TRL names them; every default of TRL's that would bite is set."""
+    return TrlSFTConfig(
+        output_dir=str(loop.checkpoints_in(workshop)),
+        max_steps=pace.total,
+        per_device_train_batch_size=pace.micro,
+        per_device_eval_batch_size=pace.micro,
+        gradient_accumulation_steps=pace.accumulate,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.schedule,
+        warmup_steps=pace.warmup,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        optim="adamw_torch_fused",
+        seed=workshop.seed,
+        data_seed=workshop.seed,
+        use_cpu=workshop.runtime.device == "cpu",
+        bf16=workshop.runtime.dtype == "bfloat16",
+        gradient_checkpointing=config.gradient_checkpointing,
+        max_length=None,
+        packing=False,
+        assistant_only_loss=False,
+        completion_only_loss=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if has_held_out else "no",
+        eval_steps=pace.eval_every,
+        eval_on_start=has_held_out,
+        prediction_loss_only=True,
+        save_strategy="steps",
+        save_steps=config.checkpoint_every,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+    )

@@ -1,0 +1,42 @@
+"""The trainer that the runner hands to the stages: which origin, which method, which file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from align.configs import DPOConfig, ExportConfig, ModelConfig, SFTConfig
+from align.ports import Workshop
+
+
+class TransformersTrainer:
+    """Makes models with transformers, TRL and PEFT; imports them when it is first asked for one."""
+
+    def base(self, config: ModelConfig, text: Path | None, out: Path, workshop: Workshop) -> None:
+        if config.scratch is not None:
+            from align.training.pretrain import pretrain
+
+            assert text is not None, "the plan gives a scratch model its text"
+            pretrain(config.scratch, text, out, workshop)
+        else:
+            from align.training.origin import take
+
+            take(config, out, workshop)
+
+    def sft(
+        self, config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop
+    ) -> None:
+        from align.training.sft import sft
+
+        sft(config, model, data, held_out, out, workshop)
+
+    def dpo(
+        self, config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop
+    ) -> None:
+        from align.training.dpo import dpo
+
+        dpo(config, model, data, held_out, out, workshop)
+
+    def export(self, config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> None:
+        from align.training.export import export
+
+        export(config, model, out, workshop)
