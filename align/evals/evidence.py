@@ -1,0 +1,129 @@
+"""What an instrument is, what it may look at, and how it says what it saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from pydantic import JsonValue
+
+from align.ports import Score, ScoreRequest
+from align.records import Item, ItemScore, Preference, Prompt
+
+Better = Literal["higher", "lower", "neither"]
+Need = Literal["items", "prompts", "answers", "scorer", "testbed", "preferences", "reference"]
+"""`testbed` is the truth of made answers. `reference` is the policy before preference tuning: what needs it is left out
+where there is none."""
+Ask = Callable[[Sequence[ScoreRequest]], Sequence[Score]]
+NOT_FINITE = "a log-probability is not finite"
+NO_ANSWER = "no answer was generated"
+EMPTY = "the answer is empty"
+
+
+class Assessed(Protocol):
+    """What the testbed knows of an answer."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def well_formed(self) -> bool: ...
+    @property
+    def correct(self) -> bool | None: ...
+    @property
+    def refused(self) -> bool: ...
+    @property
+    def n_words(self) -> int: ...
+    @property
+    def utility(self) -> float: ...
+
+
+Assess = Callable[[Prompt, str], Assessed | None]
+"""None where the truth of a prompt is not known."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything about one model that an instrument may look at."""
+
+    model: str
+    """The model's part in the run."""
+    items: Sequence[Item] = ()
+    prompts: Sequence[Prompt] = ()
+    answers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The model's answers to each prompt id, one a sample."""
+    preferences: Sequence[Preference] = ()
+    logp: Ask | None = None
+    reference_logp: Ask | None = None
+    assess: Assess | None = None
+
+    def answered(self) -> Iterator[tuple[Prompt, Sequence[str]]]:
+        """Each prompt with its answers, which are none where the model gave none."""
+        for prompt in self.prompts:
+            yield prompt, self.answers.get(prompt.id, ())
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number that an instrument gives."""
+
+    name: str
+    better: Better
+    unit: str
+    says: str
+    """What the number is, in a phrase."""
+    estimator: Literal["mean", "slope"] = "mean"
+    """`mean` of the items' values; `slope` of them on `meta.x`, by least squares with an intercept."""
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A way of measuring one model."""
+
+    name: str
+    measures: str
+    data: str
+    paper: str
+    flaws: tuple[str, ...]
+    needs: tuple[Need, ...]
+    metrics: tuple[Metric, ...]
+    score: Callable[[Evidence], list[ItemScore]]
+    last_run: str | None
+    """When and on what real data it was last run; None if never."""
+
+
+def item_score(
+    instrument: str,
+    metric: str,
+    model: str,
+    item_id: str,
+    value: float | None,
+    *,
+    because: str | None = None,
+    cluster: str | None = None,
+    meta: dict[str, JsonValue] | None = None,
+) -> ItemScore:
+    """One row; a value that is missing or not finite becomes an unscored row with its reason, never a number."""
+    finite = value is not None and math.isfinite(value)
+    return ItemScore(
+        instrument=instrument,
+        metric=metric,
+        model=model,
+        item_id=item_id,
+        value=float(value) if finite and value is not None else None,
+        unscored_because=None if finite else because or "the value is not finite",
+        cluster=cluster,
+        meta=meta or {},
+    )
+
+
+def kind_of(prompt: Prompt) -> str | None:
+    """The kind of a held-out prompt (`fact`, `harmful`, `xstest_safe`, …), where it has one."""
+    kind = prompt.meta.get("kind")
+    return kind if isinstance(kind, str) else None
+
+
+def n_words(text: str) -> int:
+    """Words between white space."""
+    return len(text.split())

@@ -1,0 +1,85 @@
+"""The table of instruments: what can be measured, what each needs, and whether it has met real data."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from align.errors import RecipeError
+from align.evals import dpo_accuracy, facts, length, pronouns, refusal, utility, win_rate
+from align.evals.evidence import Instrument, Metric
+
+INSTRUMENTS: dict[str, Instrument] = {
+    "facts": facts.INSTRUMENT,
+    "utility": utility.INSTRUMENT,
+    "refusal": refusal.INSTRUMENT,
+    "pronouns": pronouns.INSTRUMENT,
+    "length": length.INSTRUMENT,
+    "dpo_accuracy": dpo_accuracy.INSTRUMENT,
+}
+
+COMPARISONS: dict[str, tuple[str, tuple[Metric, ...]]] = {"win_rate": ("utility", win_rate.METRICS)}
+"""What is measured of two models at once: its name, the instrument whose rows it is made from, its metrics."""
+
+
+def instrument(name: str) -> Instrument:
+    """The instrument called `name`; RecipeError with the nearest name otherwise."""
+    if name not in INSTRUMENTS:
+        source = COMPARISONS.get(name)
+        hint = (
+            f"it compares two models and is made by the gate from `{source[0]}`: name that"
+            if source
+            else nearest(name, INSTRUMENTS)
+        )
+        raise RecipeError(f"evaluate.instruments: {name}: no such instrument; {hint}")
+    return INSTRUMENTS[name]
+
+
+def metric(name: str) -> Metric:
+    """The metric called `instrument.metric`; RecipeError with the nearest name otherwise."""
+    known = metrics()
+    if name not in known:
+        raise RecipeError(f"gate.margins: {name}: no such metric; {nearest(name, known)}")
+    return known[name]
+
+
+def metrics() -> dict[str, Metric]:
+    """Every `instrument.metric` there is, those that compare two models included."""
+    single = {f"{i.name}.{m.name}": m for i in INSTRUMENTS.values() for m in i.metrics}
+    return single | {f"{name}.{m.name}": m for name, (_, of) in COMPARISONS.items() for m in of}
+
+
+def made_from(name: str) -> str:
+    """The instrument that must be measured for the metric `name`."""
+    family = name.split(".")[0]
+    return COMPARISONS[family][0] if family in COMPARISONS else family
+
+
+def nearest(name: str, known: dict[str, object] | dict[str, Metric] | dict[str, Instrument]) -> str:
+    """`did you mean …?`, or all the names there are."""
+    near = get_close_matches(name, list(known), n=1)
+    return f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}"
+
+
+def listing() -> list[dict[str, str]]:
+    """A row an instrument for `align evaluate --list`: name, measures, needs, metrics, last_run."""
+    rows = [
+        {
+            "name": i.name,
+            "measures": i.measures,
+            "needs": ", ".join(i.needs),
+            "metrics": ", ".join(f"{i.name}.{m.name}" for m in i.metrics),
+            "last_run": i.last_run or "never run against real data",
+        }
+        for i in INSTRUMENTS.values()
+    ]
+    for name, (source, of) in COMPARISONS.items():
+        rows.append(
+            {
+                "name": name,
+                "measures": "which of two models answers better; made by the gate, not named in evaluate.instruments",
+                "needs": f"{source} of both models",
+                "metrics": ", ".join(f"{name}.{m.name}" for m in of),
+                "last_run": INSTRUMENTS[source].last_run or "never run against real data",
+            }
+        )
+    return rows

@@ -1,0 +1,152 @@
+"""Stage `evaluate`: one model under one instrument."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+from align.configs import EvaluateStep
+from align.errors import RecipeError, RecordError
+from align.evals import evidence, instruments, summary
+from align.evals.evidence import Assessed, Evidence, Instrument
+from align.ports import Artifact, Inputs, Score, ScoreRequest, Tools
+from align.records import Candidate, Item, Preference, Prompt, Source, canonical
+from align.store import jsonl
+from align.testbed.truth import assess
+
+VERSION = 1
+CHUNK = 64
+"""Requests scored at once: a journal's unit, so that a resumed run asks the scorer in the same batches."""
+R = TypeVar("R", Item, Prompt, Preference)
+
+
+def run(config: EvaluateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
+    """Write `scores.jsonl`, a row an item, and `measurements.jsonl`, a row a metric."""
+    instrument = instruments.instrument(config.instrument)
+    seen = _Outputs()
+    gathered = _gather(config, instrument, inputs, tools, seen)
+    scores = instrument.score(gathered)
+    if not scores:
+        raise RecordError(
+            f"evaluate: `{instrument.name}` found nothing to score in the recipe's data; it reads {instrument.data}"
+        )
+    made = summary.measurements(
+        instrument,
+        scores,
+        model=config.model,
+        provenance="simulated" if any(_is_made(p) for p in gathered.prompts) and gathered.assess else None,
+        sources=tuple(Source(name=name, digest=inputs[name].digest) for name in sorted(inputs)),
+        meta={"outputs": seen.digest()},
+    )
+    scores.sort(key=lambda row: (row.metric, row.item_id))
+    jsonl.write(out / "scores.jsonl", scores)
+    jsonl.write(out / "measurements.jsonl", made)
+
+
+def _gather(config: EvaluateStep, instrument: Instrument, inputs: Inputs, tools: Tools, seen: _Outputs) -> Evidence:
+    needs, most = instrument.needs, config.max_items
+    data = inputs["data"].path
+    items = _fewest(_rows(data / "items.jsonl", Item), most, lambda i: i.instrument) if "items" in needs else []
+    prompts = _fewest(_rows(data / "test_prompts.jsonl", Prompt), most, evidence.kind_of) if "prompts" in needs else []
+    answers: dict[str, list[str]] = {}
+    if "answers" in needs:
+        for candidate in sorted(jsonl.read(_input(inputs, "answers").path / "candidates.jsonl", Candidate), key=_place):
+            answers.setdefault(candidate.prompt_id, []).append(candidate.text)
+        seen.add(answers)
+    pairs: list[Preference] = []
+    if "preferences" in needs:
+        pairs = _fewest(
+            _rows(_input(inputs, "preferences").path / "preferences.test.jsonl", Preference), most, lambda _: ""
+        )
+    scorer = _Scorer(_input(inputs, "model"), "model", tools, seen) if "scorer" in needs else None
+    # only the tuned model has a policy that it came from; the policy against itself would be all ties
+    has_reference = "reference" in needs and config.model == "tuned" and "reference" in inputs
+    reference = _Scorer(inputs["reference"], "reference", tools, None) if has_reference else None
+    return Evidence(config.model, items, prompts, answers, pairs, scorer, reference, _assess)
+
+
+def _assess(prompt: Prompt, answer: str) -> Assessed | None:
+    return assess(prompt, answer) if _is_made(prompt) else None
+
+
+def _is_made(prompt: Prompt) -> bool:
+    return prompt.source == "testbed"
+
+
+def _input(inputs: Inputs, name: str) -> Artifact:
+    if name not in inputs:
+        raise RecipeError(f"evaluate: input `{name}` is missing (expected its artifact); give it with --in {name}=…")
+    return inputs[name]
+
+
+def _rows(path: Path, kind: type[R]) -> Iterator[R]:
+    if not path.exists():
+        raise RecordError(f"{path}: missing; the recipe's data hold no {kind.__name__} rows for this instrument")
+    return jsonl.read(path, kind)
+
+
+def _fewest(rows: Iterable[R], most: int | None, kind: Callable[[R], str | None]) -> list[R]:
+    """At most so many of each kind, those with the smallest ids: a choice that does not look at places in the file."""
+    taken: dict[str | None, int] = {}
+    kept = []
+    for row in sorted(rows, key=lambda row: row.id):
+        name = kind(row)
+        taken[name] = taken.get(name, 0) + 1
+        if most is None or taken[name] <= most:
+            kept.append(row)
+    return kept
+
+
+def _place(candidate: Candidate) -> tuple[str, int, str]:
+    return candidate.prompt_id, candidate.sample, candidate.id
+
+
+class _Outputs:
+    """The digest of everything that a model said or scored."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, said: object) -> None:
+        self._hash.update(canonical(said).encode("utf-8", "surrogatepass") + b"\n")
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+class _Scorer:
+    """Asks a model for log-probabilities, chunk by chunk, each finished chunk in a journal that outlives a kill."""
+
+    def __init__(self, model: Artifact, name: str, tools: Tools, seen: _Outputs | None) -> None:
+        self.model, self.name, self.tools, self.seen = model, name, tools, seen
+
+    def __call__(self, requests: Sequence[ScoreRequest]) -> list[Score]:
+        chunks = [requests[i : i + CHUNK] for i in range(0, len(requests), CHUNK)]
+        found: list[Score] = []
+        with (
+            jsonl.Journal(self.tools.work / f"{self.name}.logp.jsonl") as journal,
+            closing(self.tools.scorer(self.model.path)) as scorer,
+            self.tools.progress(f"score {self.name}", len(requests)) as progress,
+        ):
+            done = {str(row["chunk"]): row["scores"] for row in journal.done()}
+            for chunk in chunks:
+                key = hashlib.sha256(canonical([self.model.digest, [_plain(r) for r in chunk]]).encode()).hexdigest()
+                if key not in done:
+                    # hexadecimal, for a journal of JSON holds no NaN, and what is resumed must equal what was not
+                    done[key] = [[float(s.logp).hex(), s.n_tokens] for s in scorer.score(chunk)]
+                    journal.append({"chunk": key, "scores": done[key]})
+                found.extend(Score(float.fromhex(logp), int(n)) for logp, n in done[key])
+                if self.seen is not None:
+                    self.seen.add(done[key])
+                progress.advance(len(chunk))
+        if len(found) != len(requests):
+            raise RecordError(f"{self.name}: {len(found)} scores for {len(requests)} requests")
+        return found
+
+
+def _plain(request: ScoreRequest) -> list[object]:
+    context = request.context
+    return [context if isinstance(context, str) else [m.model_dump(mode="json") for m in context], request.continuation]

@@ -1,0 +1,74 @@
+"""Stage `gate`: every measurement against its margin. It only says; the runner stops what must be stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from align.configs import GateConfig
+from align.errors import RecordError
+from align.evals import gates, instruments
+from align.evals.gates import Measured
+from align.ports import Inputs, Tools
+from align.records import GateVerdict, ItemScore, Measurement, Source
+from align.store import jsonl
+
+VERSION = 1
+
+
+def run(config: GateConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
+    """Write `compared.jsonl`, `verdicts.jsonl` and `summary.json`."""
+    for margin in config.margins:
+        instruments.metric(margin.metric)
+    results = {(m.model, m.instrument): m for name in sorted(inputs) if (m := _measured(name, inputs)) is not None}
+    verdicts = gates.judge(config, results)
+    jsonl.write(out / "compared.jsonl", gates.compared(results))
+    jsonl.write(out / "verdicts.jsonl", verdicts)
+    told = json.dumps(summarised(config, verdicts), indent=1, sort_keys=True, ensure_ascii=False)
+    (out / "summary.json").write_text(told + "\n", encoding="utf-8")
+
+
+def summarised(config: GateConfig, verdicts: list[GateVerdict]) -> dict[str, object]:
+    """The verdict on the whole, and each line as a person reads it."""
+    return {
+        "verdict": gates.overall(verdicts, config),
+        "on_fail": config.on_fail,
+        "margins": "the recipe's" if config.margins else "default",
+        "accepted": sorted(
+            {
+                f"{v.instrument}.{v.metric}"
+                for v in verdicts
+                if v.verdict == "inconclusive" and f"{v.instrument}.{v.metric}" in config.accept_inconclusive
+            }
+        ),
+        "lines": [
+            {
+                "metric": f"{v.instrument}.{v.metric}",
+                "model": v.model,
+                "against": v.against,
+                "verdict": v.verdict,
+                "why": v.why,
+            }
+            for v in verdicts
+        ],
+    }
+
+
+def _measured(name: str, inputs: Inputs) -> Measured | None:
+    """The rows of the artifact called `evaluate/<model>/<instrument>`."""
+    parts = name.split("/")
+    if parts[0] != "evaluate":
+        return None
+    if len(parts) != 3:
+        raise RecordError(f"gate: input `{name}`: expected evaluate/<model>/<instrument>")
+    artifact = inputs[name]
+    measurements = list(jsonl.read(artifact.path / "measurements.jsonl", Measurement))
+    outputs = measurements[0].meta.get("outputs") if measurements else None
+    return Measured(
+        model=parts[1],
+        instrument=parts[2],
+        rows=list(jsonl.read(artifact.path / "scores.jsonl", ItemScore)),
+        outputs=str(outputs) if outputs else None,
+        provenance=measurements[0].provenance if measurements else None,
+        source=Source(name=name, digest=artifact.digest),
+    )
