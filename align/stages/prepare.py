@@ -6,28 +6,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic
 
 from pydantic import BaseModel
 
 from align.configs import DataConfig, DataFile, Testbed
-from align.configs.data import Format
 from align.data import benchmarks, formats, rows
-from align.data.formats import Left
-from align.data.selection import Taken, few_equal, one_content_a_name, take, usable
-from align.data.splits import Side, Sides, n_words, prompt_key
+from align.data.reading import Part, R, Reading, asked
+from align.data.selection import Taken
+from align.data.splits import Side, Sides, opening_key, prompt_key
 from align.errors import RecipeError, RecordError
 from align.ports import Inputs, Tools
-from align.records import Demonstration, Item, Message, Preference, Prompt, Source, canonical
+from align.records import Demonstration, Item, Preference, Prompt, Source, canonical
 from align.store import jsonl
 from align.testbed import corpus, items, tasks
 from align.testbed.world import make_world
 
 VERSION = 1
 
-R = TypeVar("R", Demonstration, Prompt, Preference)
-T = TypeVar("T")
-Part = Literal["demonstrations", "prompts", "preferences"]
 CONTRADICTED = "contradicted by another row"
 
 
@@ -53,17 +49,14 @@ def run(config: DataConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
                 progress.advance(note=part)
                 yield row
 
-        texts = [text for file in config.text for text in _texts(file, read, sources)]
-        demonstrations = [
-            (f, _gather(f, "demonstrations", formats.demonstration, read, sources, config))
-            for f in config.demonstrations
-        ]
-        prompts = [(f, _gather(f, "prompts", formats.prompt, read, sources, config)) for f in config.prompts]
-        preferences = [
-            (f, _gather(f, "preferences", formats.preference, read, sources, config)) for f in config.preferences
-        ]
+        benchmark = _xstest(config.xstest, sources)
+        kept_out = frozenset(opening_key(prompt.messages) for prompt in benchmark)
+        ask = Reading(read, sources, config.max_equal_share, kept_out)
+        texts = [text for file in config.text for text in ask.texts(file)]
+        demonstrations = [(f, ask.records(f, "demonstrations", formats.demonstration)) for f in config.demonstrations]
+        prompts = [(f, ask.records(f, "prompts", formats.prompt)) for f in config.prompts]
+        preferences = [(f, ask.records(f, "preferences", formats.preference)) for f in config.preferences]
 
-    benchmark = _xstest(config.xstest, sources)
     made = _testbed(config.testbed, tools.seed) if config.testbed is not None else None
     sides = Sides(test_share=config.test_share, by=config.split_by)
     _fix(sides, demonstrations)
@@ -136,13 +129,6 @@ def arrange(
     return prepared
 
 
-def asked(record: Demonstration | Prompt | Preference) -> tuple[Message, ...]:
-    """What the record's answer answers."""
-    if isinstance(record, Preference):
-        return record.prompt
-    return record.messages[:-1] if isinstance(record, Demonstration) else record.messages
-
-
 def consistent(prepared: Prepared[Preference]) -> Prepared[Preference]:
     """The pairs that no other pair turns round: where two say opposite things of the same answers, both go, counted."""
 
@@ -166,77 +152,6 @@ def consistent(prepared: Prepared[Preference]) -> Prepared[Preference]:
     if turned:
         result.dropped[CONTRADICTED] += len(turned)
     return result
-
-
-Read = Callable[[DataFile, str], Iterator[rows.Row]]
-
-
-def _gather(
-    file: DataFile,
-    part: Part,
-    convert: Callable[[rows.Row, Any], R | Left],
-    read: Read,
-    sources: list[dict[str, Any]],
-    config: DataConfig,
-) -> Taken[R]:
-    where = f"data.{part}: {file.path or file.hub}"
-    taken: Taken[R] = take(
-        _converted(file, part, convert, read),
-        prompt=lambda record: prompt_key(asked(record)),
-        name=lambda record: record.id,
-        words=_words,
-        limit=file.limit,
-        max_words=file.max_words,
-    )
-    few_equal(taken, where, max_equal_share=config.max_equal_share)
-    usable(taken, where)
-    one_content_a_name(taken.units, called=_own_name, name=lambda record: record.id)
-    sources.append(_told(part, rows.source(file), taken))
-    return taken
-
-
-def _texts(file: DataFile, read: Read, sources: list[dict[str, Any]]) -> list[str]:
-    taken: Taken[str] = take(
-        _converted(file, "text", formats.text, read),
-        prompt=str,
-        name=str,
-        words=lambda text: len(text.split()),
-        limit=file.limit,
-        max_words=file.max_words,
-    )
-    usable(taken, f"data.text: {file.path or file.hub}")
-    sources.append(_told("text", rows.source(file), taken))
-    return [unit.value for unit in taken.units]
-
-
-def _converted(
-    file: DataFile, part: str, convert: Callable[[rows.Row, Any], T | Left], read: Read
-) -> Iterator[tuple[rows.Row, T | Left]]:
-    form: Format | None = None if file.format == "auto" else file.format
-    for row in read(file, part):
-        form = form or formats.detect(row)
-        yield row, convert(row, form)
-
-
-def _words(record: Demonstration | Prompt | Preference) -> int:
-    if isinstance(record, Preference):
-        return n_words(record.prompt) + max(n_words(record.chosen), n_words(record.rejected))
-    return n_words(record.messages)
-
-
-def _own_name(record: Demonstration | Prompt | Preference) -> str | None:
-    name = record.meta.get("id")
-    return name if isinstance(name, str) else None
-
-
-def _told(part: str, source: Source, taken: Taken[Any]) -> dict[str, Any]:
-    return {
-        "part": part,
-        **source.model_dump(mode="json"),
-        "n_read": taken.n_read,
-        "n_kept": len(taken.units),
-        "dropped": dict(sorted(taken.dropped.items())),
-    }
 
 
 def _fix(sides: Sides, files: Iterable[tuple[DataFile, Taken[R]]]) -> None:

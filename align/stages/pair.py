@@ -1,0 +1,81 @@
+"""Stage `pair`: from judgments to preferences, split by prompt, with how far people agreed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from align.configs import PairConfig
+from align.data.splits import prompt_key, side
+from align.errors import RecordError
+from align.ports import Inputs, Tools
+from align.preference import annotators
+from align.preference.pairing import pair
+from align.records import Candidate, Judgment, Preference, Prompt, canonical
+from align.store import jsonl
+
+VERSION = 1
+
+
+def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
+    """Write the pairs of both sides and `summary.json`."""
+    prompts = {one.id: one for one in jsonl.read(inputs["data"].path / "prompts.jsonl", Prompt)}
+    candidates = {one.id: one for one in jsonl.read(inputs["candidates"].path / "candidates.jsonl", Candidate)}
+    judgments = list(jsonl.read(inputs["label"].path / "judgments.jsonl", Judgment))
+    joined(judgments, prompts, candidates)
+    paired = pair(judgments, prompts=prompts, candidates=candidates, settings=config)
+    if not paired.preferences:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in paired.dropped.items()) or "nothing was judged"
+        raise RecordError(f"pair: 0 usable pairs of {paired.n_compared}: {reasons}")
+    train, test = split(paired.preferences, test_share=config.test_share)
+    for name, found in (("train", train), ("test", test)):
+        if not found and (name == "train" or config.test_share > 0):
+            raise RecordError(
+                f"pair: the split left 0 of {len(paired.preferences)} pairs for {name} "
+                f"(pair.test_share {config.test_share:g}); give more prompts, or set pair.test_share: 0"
+            )
+        if found:
+            jsonl.write(out / f"preferences.{name}.jsonl", found)
+    lengths = {name: len(one.text.split()) for name, one in candidates.items()}
+    unequal = [(lengths[p.chosen_id or ""], lengths[p.rejected_id or ""]) for p in paired.preferences]
+    summary = {
+        "n_judgments": len(judgments),
+        "n_compared": paired.n_compared,
+        "n_train": len(train),
+        "n_test": len(test),
+        "dropped": dict(paired.dropped),
+        "n_unanimous": sum(one.agreement == 1.0 for one in paired.preferences),
+        "n_cycles": len(paired.cycles),
+        "cycles": [list(names) for names in paired.cycles],
+        "longer_chosen_share": annotators.wilson(sum(c > r for c, r in unequal), sum(c != r for c, r in unequal)).share,
+        "provenance": dict(sorted(Counter(one.provenance or "none" for one in paired.preferences).items())),
+        "agreement": asdict(annotators.agreed(judgments)),
+        "annotators": [asdict(one) for one in annotators.annotators(judgments, lengths=lengths)],
+    }
+    (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
+
+
+def split(preferences: Iterable[Preference], *, test_share: float) -> tuple[list[Preference], list[Preference]]:
+    """Training and held-out pairs; all pairs of a prompt stand together."""
+    sides: dict[str, list[Preference]] = {"train": [], "test": []}
+    for one in preferences:
+        sides[side(prompt_key(one.prompt), test_share=test_share, salt="pair")].append(one)
+    return sides["train"], sides["test"]
+
+
+def joined(judgments: Iterable[Judgment], prompts: Iterable[str], candidates: Iterable[str]) -> None:
+    """Raise where a judgment speaks of a prompt or answer that is not there."""
+    known_prompts, known_answers = set(prompts), set(candidates)
+    for place, one in enumerate(judgments, start=1):
+        for what, names, known in (
+            ("prompt", [one.prompt_id], known_prompts),
+            ("candidate", one.candidate_ids, known_answers),
+        ):
+            lost = [name for name in names if name not in known]
+            if lost:
+                raise RecordError(
+                    f"judgments.jsonl:{place}: {what} {lost[0][:12]} found, "
+                    f"which is not among the {len(known)} {what}s; was it judged in another run, or edited since?"
+                )

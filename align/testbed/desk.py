@@ -1,0 +1,43 @@
+"""The desk at which simulated people sit: every comparison is judged at once, and the same way each time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from align.configs import SimulatedPeople
+from align.errors import RecipeError
+from align.records import Candidate, Comparison, Judgment, Prompt
+from align.testbed.people import assigned, judge, panel
+
+
+class SimulatedDesk:
+    """The panel of `people`, `per_comparison` of whom judge each comparison."""
+
+    def __init__(self, people: SimulatedPeople, *, per_comparison: int, seed: int) -> None:
+        self._people = panel(people)
+        self._labels = people.labels
+        self._n = per_comparison
+        self._seed = seed
+        self._judgments: dict[str, list[Judgment]] = {}
+        if per_comparison > len(self._people):
+            raise RecipeError(
+                f"label.annotators_per_comparison: {per_comparison} annotators wanted, "
+                f"but label.people has {len(self._people)}; ask fewer, or add people"
+            )
+
+    def publish(
+        self, prompts: Mapping[str, Prompt], candidates: Mapping[str, Candidate], comparisons: Sequence[Comparison]
+    ) -> None:
+        for one in comparisons:
+            if one.id not in self._judgments:
+                who = assigned(self._people, one, self._n, seed=self._seed)
+                prompt = prompts[one.prompt_id]
+                self._judgments[one.id] = [
+                    judge(person, one, prompt, candidates, seed=self._seed, labels=self._labels) for person in who
+                ]
+
+    def pull(self) -> list[Judgment]:
+        return [judgment for own in self._judgments.values() for judgment in own]
+
+    def where(self) -> str:
+        return "simulated annotators need no waiting for"

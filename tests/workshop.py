@@ -1,0 +1,99 @@
+"""A small workshop for tests: the real ports with nothing heavy behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from align.configs import RuntimeConfig, SamplingConfig
+from align.ports import Artifact, Progress, Renderer, Sample, Sampler, SampleRequest, Scorer, Trainer
+
+
+class Silent:
+    """Progress that tells nobody, and counts."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self.done += n
+
+
+class Urn:
+    """A sampler that draws each answer from a list, by the sample's seed alone."""
+
+    def __init__(self, answers: Sequence[str], *, stop_after: int | None = None) -> None:
+        self.answers = answers
+        self.stop_after = stop_after
+        self.asked: list[str] = []
+        self.closed = False
+
+    def sample(self, requests: Sequence[SampleRequest], settings: SamplingConfig) -> Iterator[tuple[str, list[Sample]]]:
+        for request in reversed(requests):
+            if self.stop_after is not None and len(self.asked) >= self.stop_after:
+                raise KeyboardInterrupt
+            self.asked.append(request.prompt_id)
+            drawn = [Random(seed).choice(self.answers) for seed in request.seeds]
+            yield request.prompt_id, [Sample(text, len(text.split()), "stop") for text in drawn]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class TestTools:
+    """`align.ports.Tools` over a folder; what a test does not give cannot be asked for."""
+
+    __test__ = False
+
+    def __init__(
+        self,
+        work: Path,
+        *,
+        seed: int = 0,
+        sampler: Sampler | None = None,
+        scorer: Scorer | None = None,
+        renderer: Renderer | None = None,
+        trainer: Trainer | None = None,
+        hub: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+    ) -> None:
+        self.seed = seed
+        self.runtime = RuntimeConfig(device="cpu", dtype="float32", threads=1)
+        self.work = work
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.notes: list[str] = []
+        self._sampler, self._scorer, self._renderer, self._trainer = sampler, scorer, renderer, trainer
+        self._hub = hub or {}
+
+    @property
+    def trainer(self) -> Trainer:
+        assert self._trainer is not None
+        return self._trainer
+
+    def progress(self, what: str, total: int | None = None) -> AbstractContextManager[Progress]:
+        return nullcontext(Silent())
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def sampler(self, model: Path) -> Sampler:
+        assert self._sampler is not None
+        return self._sampler
+
+    def scorer(self, model: Path) -> Scorer:
+        assert self._scorer is not None
+        return self._scorer
+
+    def renderer(self, model: Path) -> Renderer:
+        assert self._renderer is not None
+        return self._renderer
+
+    def rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterable[dict[str, Any]]:
+        return self._hub[f"{hub}@{revision}/{split}"]
+
+
+def artifact(path: Path, digest: str = "0" * 64) -> Artifact:
+    """A folder as a stage is given it."""
+    return Artifact(path=path, key=digest, digest=digest)
