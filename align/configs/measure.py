@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from align.configs.base import Config
 from align.configs.labels import SamplingConfig
@@ -40,17 +40,34 @@ class Margin(Config):
     against: Literal["base", "sft"] | None = "sft"
     """Paired with this model item by item; none for an absolute bound."""
     at_most_worse: float | None = None
-    """With `against`: the largest acceptable loss, in the metric's unit."""
+    """With `against`: the largest acceptable loss, in the metric's unit; for a metric where neither way is better, the
+    largest change."""
     at_least: float | None = None
-    """Without `against` (or for a win rate): an absolute floor that the interval must clear."""
+    """An absolute floor that the interval must clear; for a win rate over `against`."""
     at_most: float | None = None
     """An absolute ceiling that the interval must stay under."""
+    min_coverage: float | None = Field(None, ge=0, le=1)
+    """Instead of the gate's own, for a metric that leaves some items out by its nature."""
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> Self:
+        if self.at_most_worse is None and self.at_least is None and self.at_most is None:
+            raise ValueError(f"{self.metric}: no bound; give at_most_worse, at_least or at_most")
+        if self.at_most_worse is not None and self.against is None:
+            raise ValueError(f"{self.metric}: at_most_worse needs `against`: worse than which model?")
+        wins = self.metric.startswith("win_rate.")
+        if wins and (self.at_most_worse is not None or self.against is None):
+            raise ValueError(f"{self.metric}: compares two models already; give `against` and at_least or at_most")
+        if self.against == self.model and (wins or self.at_most_worse is not None):
+            raise ValueError(f"{self.metric}: {self.model} against itself; name another model")
+        return self
 
 
 class GateConfig(Config):
     """Stage `gate`."""
 
     margins: tuple[Margin, ...] = ()
+    """None of the recipe's own: the default lines of `align/evals/gates.py`, for what was measured."""
     alpha: float = Field(0.05, gt=0, lt=0.5)
     """One-sided error rate of each line."""
     min_coverage: float = Field(0.98, ge=0, le=1)

@@ -1,0 +1,260 @@
+"""A gate must pass what is good, fail what is bad, say when it cannot tell, and never pass what was not measured."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from align.configs import GateConfig, Margin
+from align.evals import gates, statistics
+from align.evals.gates import Measured
+from align.records import ItemScore, Source
+
+ORDER = ("fail", "inconclusive", "pass")
+
+
+def rows(
+    values: Sequence[float | None], *, model: str, metric: str = "facts.accuracy", clusters: Sequence[str] | None = None
+) -> list[ItemScore]:
+    instrument, name = metric.split(".")
+    return [
+        ItemScore(
+            instrument=instrument,
+            metric=name,
+            model=model,
+            item_id=f"item {i}",
+            value=value,
+            unscored_because="gone" if value is None else None,
+            cluster=clusters[i] if clusters else None,
+        )
+        for i, value in enumerate(values)
+    ]
+
+
+def results(
+    new: Sequence[float | None], old: Sequence[float | None], metric: str = "facts.accuracy"
+) -> dict[tuple[str, str], Measured]:
+    instrument = metric.split(".")[0]
+    return {
+        (model, instrument): Measured(
+            model, instrument, rows(values, model=model, metric=metric), outputs=model, source=Source(name=model)
+        )
+        for model, values in (("tuned", new), ("sft", old))
+    }
+
+
+def verdict(new: Sequence[float | None], old: Sequence[float | None], *, margin: float = 0.05) -> str:
+    config = GateConfig(margins=(Margin(metric="facts.accuracy", at_most_worse=margin),))
+    (line,) = gates.judge(config, results(new, old))
+    return line.verdict
+
+
+def shares(*, worse: int, better: int, n: int) -> tuple[list[float], list[float]]:
+    """Scores of the new and the old model, of which so many items became worse and better."""
+    new = [0.0] * worse + [1.0] * better + [1.0] * (n - worse - better)
+    old = [1.0] * worse + [0.0] * better + [1.0] * (n - worse - better)
+    return new, old
+
+
+def simulated(
+    worse: float, better: float, n: int, margin: float, *, n_worlds: int = 2000, alpha: float = 0.05
+) -> dict[str, float]:
+    """Share of worlds by verdict, as the gate judges zeros and ones."""
+    draws = np.random.default_rng(11).multinomial(n, [worse, better, 1 - worse - better], size=n_worlds)
+    low, high = statistics.tango(draws[:, 0], draws[:, 1], np.full(n_worlds, n), level=1 - 2 * alpha)
+    return {"pass": float((high < margin).mean()), "fail": float((low > margin).mean())}
+
+
+@pytest.mark.parametrize(("worse", "better"), [(0.05, 0.0), (0.08, 0.03), (0.15, 0.10), (0.30, 0.25)])
+@pytest.mark.parametrize("n", [100, 250, 1319])
+def test_a_model_worse_by_the_margin_passes_no_more_often_than_alpha(worse: float, better: float, n: int) -> None:
+    found = simulated(worse, better, n, margin=0.05)
+    assert found["pass"] <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 2000)
+
+
+@pytest.mark.parametrize(("worse", "better"), [(0.05, 0.0), (0.08, 0.03), (0.30, 0.25)])
+def test_a_model_worse_by_the_margin_fails_no_more_often_than_alpha(worse: float, better: float) -> None:
+    assert simulated(worse, better, 250, margin=0.05)["fail"] <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 2000)
+
+
+def test_what_250_and_1319_items_can_certify_at_five_points() -> None:
+    """At a discordance of three points each way. The tabled shares are of a Wald interval; the score test is stricter."""
+    tabled = {  # extra share that became worse: (passes of 250, passes of 1319)
+        0.00: (0.94, 1.00),
+        0.03: (0.29, 0.79),
+        0.07: (0.008, 0.00),
+    }
+    for shift, (few, many) in tabled.items():
+        assert simulated(0.03 + shift, 0.03, 250, margin=0.05)["pass"] == pytest.approx(few, abs=0.08)
+        assert simulated(0.03 + shift, 0.03, 1319, margin=0.05)["pass"] == pytest.approx(many, abs=0.04)
+    assert simulated(0.10, 0.03, 250, margin=0.05)["fail"] == pytest.approx(0.22, abs=0.04)
+
+
+def test_a_utility_worse_by_the_margin_passes_no_more_often_than_alpha() -> None:
+    random_ = np.random.default_rng(5)
+    passed = 0
+    for _ in range(1000):
+        d = random_.normal(-0.1, 0.6, size=120) + np.repeat(random_.normal(0, 0.4, size=30), 4)
+        found = statistics.mean(-d, np.repeat(np.arange(30), 4).tolist(), level=0.90)
+        passed += found.high < 0.1
+    assert passed / 1000 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 1000)
+
+
+def test_a_coin_clears_a_win_rate_of_half_no_more_often_than_alpha() -> None:
+    random_ = np.random.default_rng(6)
+    passed = sum(
+        statistics.mean(random_.choice([0, 0.5, 1], p=[0.4, 0.2, 0.4], size=150), level=0.90, share=True).low > 0.5
+        for _ in range(1000)
+    )
+    assert passed / 1000 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 1000)
+
+
+def test_the_four_words() -> None:
+    assert verdict(*shares(worse=5, better=5, n=400)) == "pass"
+    assert verdict(*shares(worse=60, better=2, n=400)) == "fail"
+    assert verdict(*shares(worse=18, better=2, n=400)) == "inconclusive"
+    assert verdict([None] * 10, [1.0] * 10) == "error"
+
+
+def test_the_gate_judges_rows_as_the_simulation_judges_counts() -> None:
+    for worse, better, n in ((5, 5, 250), (12, 2, 250), (30, 5, 250)):
+        config = GateConfig(margins=(Margin(metric="facts.accuracy", at_most_worse=0.05),))
+        (line,) = gates.judge(config, results(*shares(worse=worse, better=better, n=n)))
+        low, high = statistics.tango(worse, better, n, level=0.90)
+        assert (line.low, line.high) == (pytest.approx(float(low)), pytest.approx(float(high)))
+        assert line.difference == pytest.approx((worse - better) / n)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 40), st.integers(0, 40), st.lists(st.floats(0, 0.5), min_size=2, max_size=5))
+def test_a_wider_margin_never_judges_more_harshly(worse: int, better: int, margins: list[float]) -> None:
+    said = [ORDER.index(verdict(*shares(worse=worse, better=better, n=120), margin=m)) for m in sorted(margins)]
+    assert said == sorted(said)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32))
+def test_the_order_of_rows_decides_nothing(seed: int) -> None:
+    shuffled = random.Random(seed)
+    values = [shuffled.choice([0.0, 0.25, 1.0, None]) for _ in range(60)]
+    new = rows(values, model="tuned", clusters=[str(i % 20) for i in range(60)])
+    old = rows(list(reversed(values)), model="sft", clusters=[str(i % 20) for i in range(60)])
+    config = GateConfig(
+        margins=(Margin(metric="facts.accuracy", at_most_worse=0.05, at_least=0.2, at_most=0.9),), min_coverage=0.1
+    )
+    said = []
+    for _ in range(2):
+        said.append(
+            gates.judge(
+                config,
+                {
+                    ("tuned", "facts"): Measured("tuned", "facts", new, "a"),
+                    ("sft", "facts"): Measured("sft", "facts", old, "b"),
+                },
+            )
+        )
+        new, old = shuffled.sample(new, len(new)), shuffled.sample(old, len(old))
+    assert said[0] == said[1]
+
+
+def test_an_inconclusive_line_says_how_many_items_would_decide() -> None:
+    new, old = shares(worse=18, better=2, n=400)
+    config = GateConfig(margins=(Margin(metric="facts.accuracy", at_most_worse=0.05),))
+    (line,) = gates.judge(config, results(new, old))
+    (word,) = [w for w in line.why.replace(",", "").split() if w.isdigit() and w != "400"]
+    times = math.ceil(int(word) / 400)
+    assert verdict(new * times, old * times) == "pass", (
+        "items were added in the same proportions, and it still cannot tell"
+    )
+
+
+def test_missing_items_are_an_error_and_never_a_pass() -> None:
+    new, old = shares(worse=0, better=0, n=400)
+    assert verdict([None] * 9 + new[9:], old) == "error"
+    assert verdict([None] * 7 + new[7:], old) == "pass"
+
+
+def test_items_that_one_model_was_never_asked_count_as_missing() -> None:
+    new, old = shares(worse=0, better=0, n=400)
+    assert verdict(new[:300], old) == "error"
+
+
+def test_a_line_may_ask_less_coverage_than_the_gate() -> None:
+    new, old = shares(worse=0, better=0, n=400)
+    config = GateConfig(margins=(Margin(metric="facts.accuracy", at_most_worse=0.05, min_coverage=0.8),))
+    (line,) = gates.judge(config, results([None] * 60 + new[60:], old))
+    assert line.verdict == "pass"
+    assert line.n == 340
+
+
+def test_a_metric_that_nobody_measured_is_an_error_that_says_what_to_add() -> None:
+    config = GateConfig(margins=(Margin(metric="pronouns.skew", at_most_worse=0.1),))
+    (line,) = gates.judge(config, results([1.0] * 9, [1.0] * 9))
+    assert line.verdict == "error"
+    assert "pronouns was not measured of tuned" in line.why
+
+
+def test_two_models_that_cannot_be_told_apart_are_an_error() -> None:
+    same = {
+        (model, "facts"): Measured(model, "facts", rows([1.0, 0.0] * 50, model=model), outputs="the same")
+        for model in ("tuned", "sft")
+    }
+    config = GateConfig(margins=(Margin(metric="facts.accuracy", at_most_worse=0.05),))
+    (line,) = gates.judge(config, same)
+    assert line.verdict == "error"
+    assert "did the adapter load?" in line.why
+
+
+def test_equal_scores_from_unequal_outputs_are_no_error() -> None:
+    assert verdict([1.0, 0.0] * 200, [1.0, 0.0] * 200) == "pass"
+
+
+def test_a_bad_base_does_not_excuse_a_ceiling() -> None:
+    margins = (Margin(metric="refusal.harmless", at_most_worse=0.05, at_most=0.2),)
+    found = gates.judge(GateConfig(margins=margins), results([1.0] * 400, [1.0] * 400, "refusal.harmless"))
+    assert [line.verdict for line in found] == ["pass", "fail"]
+
+
+@pytest.mark.parametrize(("hits", "word"), [(395, "pass"), (363, "inconclusive"), (300, "fail")])
+def test_a_floor_is_cleared_by_the_interval_and_not_by_the_number(hits: int, word: str) -> None:
+    config = GateConfig(margins=(Margin(metric="facts.accuracy", against=None, at_least=0.9),))
+    (line,) = gates.judge(config, results([1.0] * hits + [0.0] * (400 - hits), [0.0] * 400))
+    assert line.verdict == word
+
+
+def test_where_neither_way_is_better_a_change_either_way_counts() -> None:
+    old = [float(10 + i % 5) for i in range(200)]
+    config = GateConfig(margins=(Margin(metric="length.words", at_most_worse=2.0),))
+    for shift, word in ((0.5, "pass"), (4.0, "fail"), (-4.0, "fail")):
+        new = [value + shift + (i % 3 - 1) / 2 for i, value in enumerate(old)]
+        (line,) = gates.judge(config, results(new, old, "length.words"))
+        assert line.verdict == word, shift
+
+
+def test_the_whole_is_as_grave_as_its_gravest_line_unless_it_was_accepted() -> None:
+    config = GateConfig(margins=(Margin(metric="facts.accuracy", at_most_worse=0.05),))
+    unsure = gates.judge(config, results(*shares(worse=18, better=2, n=400)))
+    bad = gates.judge(config, results(*shares(worse=60, better=2, n=400)))
+    broken = gates.judge(config, {})
+    assert gates.overall(unsure, config) == "inconclusive"
+    assert gates.overall([*unsure, *bad], config) == "fail"
+    assert gates.overall([*bad, *broken], config) == "error"
+    accepting = config.model_copy(update={"accept_inconclusive": ("facts.accuracy",)})
+    assert gates.overall(unsure, accepting) == "pass"
+    assert gates.overall(bad, accepting) == "fail", "only `inconclusive` may be accepted"
+
+
+def test_comparisons_are_new_minus_old_against_base_and_sft() -> None:
+    measured = results([1.0] * 30 + [0.0] * 10, [1.0] * 20 + [0.0] * 20)
+    measured["base", "facts"] = Measured(
+        "base", "facts", rows([0.0] * 40, model="base"), "base", source=Source(name="base")
+    )
+    found = {(m.model, str(m.meta["against"])): m.value for m in gates.compared(measured)}
+    assert found == {("tuned", "sft"): 0.25, ("tuned", "base"): 0.75, ("sft", "base"): 0.5}
+    assert len({m.id for m in gates.compared(measured)}) == 3
