@@ -74,6 +74,8 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
         if path.exists():
             settings = {key: value for key, value in json.loads(path.read_text("utf-8")).items() if key not in ORIGINS}
             path.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    for path in folder.glob("*.safetensors"):
+        path.chmod(0o644)
 
 
 ORIGINS = ("_name_or_path", "name_or_path", "_from_model_config", "is_local", "local_files_only")
