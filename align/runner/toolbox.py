@@ -35,9 +35,9 @@ class Toolbox:
     def trainer(self) -> Trainer:
         """TRL and transformers, over our own models room."""
         _need("trl")
-        from align.training.trainer import TRLTrainer
+        from align.training.trainer import TransformersTrainer
 
-        return TRLTrainer()
+        return TransformersTrainer()
 
     def sampler(self, model: Path) -> Sampler:
         """Answers drawn by transformers' `generate`."""

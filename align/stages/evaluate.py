@@ -128,7 +128,7 @@ class _Scorer:
         found: list[Score] = []
         with (
             jsonl.Journal(self.tools.work / f"{self.name}.logp.jsonl") as journal,
-            closing(self.tools.scorer(self.model.path)) as scorer,
+            closing(self.tools.scorer(self.model.path / "model")) as scorer,
             self.tools.progress(f"score {self.name}", len(requests)) as progress,
         ):
             done = {str(row["chunk"]): row["scores"] for row in journal.done()}
