@@ -147,7 +147,9 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
     yield from measured
     read = {step.name: step.name for step in measured}
     yield Step("gate", "gate", recipe.gate, read)
-    lineage = {"data": "prepare", "preferences": _preference_step(recipe)}
+    lineage = {"data": "prepare", "preferences": _preference_step(recipe), "base": "base"}
+    if recipe.sft is not None:
+        lineage["sft"] = "sft"
     yield Step("export", "export", recipe.export, {"model": "dpo", "gate": "gate", **lineage, **read})
 
 

@@ -95,7 +95,9 @@ class Renderer(Protocol):
 class Desk(Protocol):
     """Where comparisons are judged, by people, judges or simulated annotators."""
 
-    def publish(self, prompts: Mapping[str, Prompt], candidates: Mapping[str, Candidate], comparisons: Sequence[Comparison]) -> None:
+    def publish(
+        self, prompts: Mapping[str, Prompt], candidates: Mapping[str, Candidate], comparisons: Sequence[Comparison]
+    ) -> None:
         """Put comparisons up; publishing one again changes nothing."""
         ...
 
@@ -138,9 +140,13 @@ class Trainer(Protocol):
 
     def base(self, config: ModelConfig, text: Path | None, out: Path, workshop: Workshop) -> None: ...
 
-    def sft(self, config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None: ...
+    def sft(
+        self, config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop
+    ) -> None: ...
 
-    def dpo(self, config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None: ...
+    def dpo(
+        self, config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop
+    ) -> None: ...
 
     def export(self, config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> None: ...
 
@@ -158,4 +164,8 @@ class Tools(Workshop, Protocol):
 
     def rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterable[dict[str, Any]]:
         """The rows of a hub data set at one revision."""
+        ...
+
+    def push(self, folder: Path, repo: str, *, private: bool, token: str) -> str:
+        """Push a folder to a hub repository; the address of what was pushed."""
         ...

@@ -41,7 +41,10 @@ def chain(view: RunView) -> list[Made]:
             step.name,
             short(step.digest),
             tuple(
-                (made_by.get((given.get("key"), given.get("digest")), name), short(given.get("digest")))
+                (
+                    given.get("step") or made_by.get((given.get("key"), given.get("digest")), name),
+                    short(given.get("digest")),
+                )
                 for name, given in step.inputs.items()
             ),
         )

@@ -32,9 +32,10 @@ class StepView:
 
     @classmethod
     def of(cls, name: str, artifact: Artifact) -> StepView:
-        """The view of an artifact that a stage was given; its own step's name wins over the name of the input."""
+        """The view of an artifact that a stage was given under `name`: a step's name, or a part such as `model`."""
         manifest = artifact.manifest
-        return cls(str(manifest.get("step") or name), str(manifest.get("stage") or name), artifact.path, manifest)
+        step = name if "/" in name else str(manifest.get("step") or name)
+        return cls(step, str(manifest.get("stage") or name), artifact.path, {**manifest, "digest": artifact.digest})
 
     @property
     def config(self) -> Mapping[str, Any]:

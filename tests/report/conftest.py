@@ -17,6 +17,8 @@ from align.report.view import RunView, StepView
 from align.store import jsonl
 
 PARTS = ("base", "sft", "tuned")
+KNOWN_AS = {"base": "model", "sft": "model", "dpo": "model", "prepare": "data", "generate": "candidates"}
+"""The names under which stages know what other steps made."""
 FACTS = ("Anna Lund was born in", "The river of Weston is the", "Old Peter works as a")
 
 
@@ -41,7 +43,10 @@ def made_run(
             "key": digest("key " + name),
             "digest": digest(name),
             "config": config,
-            "inputs": {given: {"key": digest("key " + given), "digest": digest(given)} for given in inputs},
+            "inputs": {
+                KNOWN_AS.get(given, given): {"step": given, "key": digest("key " + given), "digest": digest(given)}
+                for given in inputs
+            },
             "packages": {"torch": "2.13.0", "transformers": "5.17.0", "trl": "1.16.0"},
             "commit": "5753b38c0ffee",
             "created": "2026-11-21T12:00:00Z",

@@ -1,0 +1,119 @@
+"""Stage `export`: what the gate lets through, as a folder that transformers and vLLM load, with a card."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from align.configs import ExportConfig
+from align.errors import AlignError, BackendError, GateBroken, GateFailed, GateInconclusive, RecordError
+from align.ports import Inputs, Tools
+from align.recipe import secret
+from align.records import Measurement
+from align.report.card import card
+from align.report.view import RunView, StepView, Verdict
+from align.store import delivery, jsonl
+
+VERSION = 1
+
+REFUSALS: Mapping[Verdict, type[AlignError]] = {
+    "fail": GateFailed,
+    "inconclusive": GateInconclusive,
+    "error": GateBroken,
+}
+ORDER = ("prepare", "ready", "base", "sft", "generate", "label", "pair", "dpo", "evaluate", "gate")
+
+
+def run(config: ExportConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
+    """Write `model/` or `adapter/`, and `README.md`; then copy and push it where the recipe says."""
+    verdict = _gate(inputs)
+    token = _ready_to_send(config, tools)
+    tools.trainer.export(config, inputs["model"].path / "model", out, tools)
+    made = {artifact.key: StepView.of(name, artifact) for name, artifact in inputs.items()}
+    steps = tuple(sorted(made.values(), key=lambda step: ORDER.index(step.stage) if step.stage in ORDER else 0))
+    view = RunView("export", None, {}, steps, verdict, simulated(steps))
+    (out / "README.md").write_text(card(view, config), encoding="utf-8")
+    _send(config, out, token, tools)
+
+
+def let_through(summary: Mapping[str, Any]) -> Verdict:
+    """The gate's verdict on the whole, from its `summary.json`; raises what the verdict asks for if it blocks."""
+    verdict: Verdict = summary["verdict"]
+    if verdict not in ("pass", *REFUSALS):
+        raise RecordError(f"gate: summary.json: verdict: {verdict!r} is not one of pass, fail, inconclusive, error")
+    blocks = summary.get("blocks", verdict != "pass" and summary.get("on_fail", "stop") == "stop")
+    if blocks and verdict in REFUSALS:
+        lines = [
+            line for line in summary.get("lines", ()) if isinstance(line, Mapping) and line.get("verdict") != "pass"
+        ]
+        said = "; ".join(f"{line.get('metric')}: {line.get('why')}" for line in lines[:3]) or "see the report"
+        raise REFUSALS[verdict](f"gate: {verdict}: {said}; nothing was exported")
+    return verdict
+
+
+def simulated(steps: Sequence[StepView]) -> bool:
+    """Whether the truth or the people behind any of these artifacts are made."""
+    return any(
+        step.config.get("testbed") is not None
+        or "simulated" in (step.summary().get("provenance") or ())
+        or any(m.provenance == "simulated" for m in step.records("measurements.jsonl", Measurement))
+        for step in steps
+    )
+
+
+def loadable(out: Path, folder: Path) -> Path:
+    """`folder`, filled with an export as others want it: the card beside the weights, nothing above them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for part in ("model", "adapter"):
+        if (out / part).is_dir():
+            shutil.copytree(out / part, folder, copy_function=_link, dirs_exist_ok=True)
+    shutil.copyfile(out / "README.md", folder / "README.md")
+    return folder
+
+
+def _gate(inputs: Inputs) -> Verdict | None:
+    if "gate" not in inputs:
+        return None
+    path = inputs["gate"].path / "summary.json"
+    try:
+        return let_through(jsonl.parse(path.read_bytes(), str(path)))
+    except (OSError, KeyError) as error:
+        raise RecordError(
+            f"{path}: cannot be read as a gate's summary ({error}); expected one made by stage `gate`"
+        ) from error
+
+
+def _ready_to_send(config: ExportConfig, tools: Tools) -> str:
+    """The hub token, if one will be needed; whatever would stop the copy or the push is said before the work."""
+    if config.folder is not None:
+        delivery.refuse(Path(config.folder))
+    if config.push_to is None:
+        return ""
+    if tools.runtime.offline:
+        raise BackendError(
+            f"export.push_to: {config.push_to}: runtime.offline forbids the network; leave one of them out"
+        )
+    return secret(config.token)
+
+
+def _send(config: ExportConfig, out: Path, token: str, tools: Tools) -> None:
+    if config.folder is None and config.push_to is None:
+        return
+    folder = loadable(out, tools.work / "loadable")
+    if config.folder is not None:
+        delivery.deliver(folder, Path(config.folder))
+        tools.note("copied to export.folder")
+    if config.push_to is not None:
+        tools.note(f"pushed: {tools.push(folder, config.push_to, private=config.private, token=token)}")
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link where the file system has them: weights are big."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
