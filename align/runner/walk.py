@@ -199,11 +199,12 @@ class Runner:
         if gate is None:
             return None
         summary = read_json(gate.path / "summary.json")
-        verdict = str(summary["verdict"])
-        if not summary.get("blocks", verdict != "pass"):
+        if not summary["blocks"]:
             return None
-        lines = [line for line in summary.get("lines", []) if isinstance(line, str)]
-        return BLOCKED[verdict](f"gate: {verdict}: {'; '.join(lines[:3]) or 'see the report'}; nothing was exported")
+        verdict = str(summary["verdict"])
+        said = [f"{line['metric']} {line['why']}" for line in summary["lines"] if line["verdict"] == verdict]
+        more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
+        return BLOCKED[verdict](f"gate: {verdict}: {said[0] if said else 'see the report'}{more}; nothing was exported")
 
     def _remember(self, found: Mapping[str, Outlook]) -> None:
         steps = dict(self.state.get("steps", {})) if self.until else {}

@@ -30,8 +30,10 @@ def run(config: GateConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
 
 def summarised(config: GateConfig, verdicts: list[GateVerdict]) -> dict[str, object]:
     """The verdict on the whole, and each line as a person reads it."""
+    verdict = gates.overall(verdicts, config)
     return {
-        "verdict": gates.overall(verdicts, config),
+        "verdict": verdict,
+        "blocks": verdict != "pass" and config.on_fail == "stop",
         "on_fail": config.on_fail,
         "margins": "the recipe's" if config.margins else "default",
         "accepted": sorted(
