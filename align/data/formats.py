@@ -234,7 +234,7 @@ def _tools(row: Row) -> tuple[Meta, ...] | None:
 
 def _meta(row: Row) -> Meta:
     """The row's own name, as text: 1, 1.0 and "1" are one name."""
-    name = next((row.data[key] for key in ("id", "prompt_id") if row.data.get(key) is not None), None)
+    name = row.data.get("id")
     if name is None:
         return {}
     return {"id": str(int(name)) if isinstance(name, float) and name.is_integer() else str(name)}

@@ -13,6 +13,12 @@ from align.preference.pairing import Tally, tally, votes_of
 from align.records import Judgment, Provenance
 
 TIE = "tie"
+SURE = 0.001
+"""A side preference that chance would make more often than this is not spoken of."""
+ENOUGH = 20
+"""Pairs to be compared on before disagreement is spoken of."""
+AGREEING = 0.65
+"""Whose interval lies below this share of agreement with the others is spoken of."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +62,31 @@ def annotators(judgments: Sequence[Judgment], *, lengths: Mapping[str, int] | No
     return [_record(name, own, tallies, lengths or {}) for name, own in sorted(by_name.items())]
 
 
+def faults(record: Record) -> list[str]:
+    """What looks wrong with an annotator: reasons to look closer, and no verdict. Few judgments prove nothing."""
+    found = []
+    first = record.first_shown
+    if record.first_shown_p is not None and record.first_shown_p < SURE and first.share is not None:
+        found.append(
+            f"prefers the answer shown {'first' if first.share > 0.5 else 'second'} ({first.share:.0%} of {first.n})"
+        )
+    others = record.with_others
+    if others.n >= ENOUGH and others.share is not None and others.high is not None and others.high < AGREEING:
+        found.append(f"disagrees with the others ({others.share:.0%} of {others.n} pairs with them)")
+    return found
+
+
 def agreed(judgments: Iterable[Judgment]) -> Agreement:
-    """How far all annotators agree: each pair of answers is a unit, and its labels are the winner or `tie`."""
-    return agreement([{v.judgment.annotator: v.winner or TIE for v in one.votes} for one in tally(judgments)])
+    """How far all annotators agree: each pair of answers is a unit, its labels are one side, the other, or a tie.
+
+    Which answer is which side goes by their ids, which are hashes: chance agreement is that of a fair coin and ties.
+    """
+    return agreement(
+        [
+            {v.judgment.annotator: TIE if v.winner is None else v.winner == one.first for v in one.votes}
+            for one in tally(judgments)
+        ]
+    )
 
 
 def wilson(k: int, n: int, *, z: float = 1.959964) -> Rate:

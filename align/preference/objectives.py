@@ -1,6 +1,6 @@
 """What a pair costs: the reference formulas, one float at a time, against which the trainer's own numbers are checked.
 
-Each takes the margin `z` (see `reward_margin`) in nats, already multiplied by beta.
+`z` is the margin of `reward_margin`: nats, already multiplied by beta.
 """
 
 from __future__ import annotations
@@ -49,16 +49,17 @@ def rdpo_loss(z: float, *, epsilon: float) -> float:
 
     It may be negative.
 
-    Ray Chowdhury et al. 2024, eq. 12 (arXiv:2403.00409).
+    Ray Chowdhury et al. 2024, section 3, the unbiased loss (arXiv:2403.00409).
     """
     if not 0 <= epsilon < 0.5:
         raise ValueError(f"epsilon: must be at least 0 and below 0.5, found {epsilon:g}")
     return ((1 - epsilon) * dpo_loss(z) - epsilon * dpo_loss(-z)) / (1 - 2 * epsilon)
 
 
-def ipo_loss(z: float, *, beta: float) -> float:
-    """The squared distance of the log-ratio z/β from 1/(2β), in squared nats.
+def ipo_loss(log_ratio: float, *, beta: float) -> float:
+    """The squared distance of the log-ratio from 1/(2β); `log_ratio` is a `reward_margin` at beta 1.
 
-    Azar et al. 2023, eq. 17 (arXiv:2310.12036), whose τ is our beta.
+    Azar et al. 2023, eq. 17 (arXiv:2310.12036), whose τ is our beta. TRL departs from it: each side's log-ratio is
+    divided by its number of tokens first, so its number is this function's of the difference of those two means.
     """
-    return (z / beta - 1 / (2 * beta)) ** 2
+    return (log_ratio - 1 / (2 * beta)) ** 2

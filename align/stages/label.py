@@ -67,7 +67,10 @@ def run(config: LabelConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         "set_aside": dict(sorted(Counter(why for why, _ in sifted.set_aside).items())),
         "provenance": dict(sorted(Counter(one.provenance for one in sifted.judgments).items())),
         "agreement": asdict(annotators.agreed(sifted.judgments)),
-        "annotators": [asdict(one) for one in annotators.annotators(sifted.judgments, lengths=lengths)],
+        "annotators": [
+            {**asdict(one), "faults": annotators.faults(one)}
+            for one in annotators.annotators(sifted.judgments, lengths=lengths)
+        ],
     }
     (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
 

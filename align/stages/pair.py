@@ -52,7 +52,10 @@ def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         "longer_chosen_share": annotators.wilson(sum(c > r for c, r in unequal), sum(c != r for c, r in unequal)).share,
         "provenance": dict(sorted(Counter(one.provenance or "none" for one in paired.preferences).items())),
         "agreement": asdict(annotators.agreed(judgments)),
-        "annotators": [asdict(one) for one in annotators.annotators(judgments, lengths=lengths)],
+        "annotators": [
+            {**asdict(one), "faults": annotators.faults(one)}
+            for one in annotators.annotators(judgments, lengths=lengths)
+        ],
     }
     (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
 

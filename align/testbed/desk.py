@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from align.configs import SimulatedPeople
-from align.errors import RecipeError
+from align.errors import RecipeError, RecordError
 from align.records import Candidate, Comparison, Judgment, Prompt
 from align.testbed.people import assigned, judge, panel
 
@@ -32,6 +32,11 @@ class SimulatedDesk:
             if one.id not in self._judgments:
                 who = assigned(self._people, one, self._n, seed=self._seed)
                 prompt = prompts[one.prompt_id]
+                if "kind" not in prompt.meta:
+                    raise RecordError(
+                        f"{prompt.source or 'prompts.jsonl'}: not a prompt of the testbed, and simulated people "
+                        "know no other; use label.desk: file"
+                    )
                 self._judgments[one.id] = [
                     judge(person, one, prompt, candidates, seed=self._seed, labels=self._labels) for person in who
                 ]
