@@ -33,7 +33,7 @@ from align.runner.keys import made_from
 from align.runner.machine import commit, packages, resolved
 from align.runner.toolbox import Toolbox
 from align.store.artifacts import Making, Store, opened
-from align.store.fingerprint import fingerprint, seed_for
+from align.store.fingerprint import Digests, fingerprint, seed_for
 
 KNOBS: dict[str, type[Config]] = {
     "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelConfig,
@@ -59,6 +59,7 @@ def stage(arguments: argparse.Namespace, name: str) -> int:
     config, seed, runtime = _config(arguments, name)
     inputs = dict(_input(text) for text in arguments.inputs)
     store = Store(out.resolve().parent)
+    store.digests = Digests(None)  # a cache beside the result would be litter
     step = Step(name, name, config, {key: key for key in inputs})
     document = made_from(step, inputs, seed=seed, dtype=runtime.dtype, snapshot=None, digests=store.digests)
     partial = out.with_name(out.name + ".partial")
