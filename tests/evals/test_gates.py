@@ -84,7 +84,7 @@ def test_a_model_worse_by_the_margin_fails_no_more_often_than_alpha(worse: float
 
 
 def test_what_250_and_1319_items_can_certify_at_five_points() -> None:
-    """At a discordance of three points each way. The tabled shares are of a Wald interval; the score test is stricter."""
+    """Three points discordant each way. The tabled shares are of a Wald interval; the score test is stricter."""
     tabled = {  # extra share that became worse: (passes of 250, passes of 1319)
         0.00: (0.94, 1.00),
         0.03: (0.29, 0.79),
