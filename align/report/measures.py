@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from align.records import GateVerdict, Measurement
@@ -107,3 +107,11 @@ def verdicts(view: RunView) -> list[GateVerdict]:
     order = ("fail", "error", "inconclusive", "pass")
     lines = [line for step in view.of_stage("gate") for line in step.records("verdicts.jsonl", GateVerdict)]
     return sorted(lines, key=lambda line: order.index(line.verdict))
+
+
+def first(view: RunView, found: Sequence[Panel]) -> list[Panel]:
+    """The panels to show first: what the gate asked about, or each instrument's first metric where it asked nothing."""
+    asked = {(line.instrument, line.metric) for line in verdicts(view)}
+    chosen = [panel for panel in found if (panel.instrument, panel.metric) in asked]
+    leading = {panel.instrument: panel for panel in reversed(found)}
+    return chosen or [panel for panel in found if leading[panel.instrument] is panel]

@@ -6,13 +6,13 @@ DASH = "–"
 MINUS = "−"
 
 
-def number(value: float | None, unit: str = "share", *, signed: bool = False) -> str:
+def number(value: float | None, unit: str = "share", *, signed: bool = False, digits: int | None = None) -> str:
     """`0.624`, `−1.8`, `–` when absent. Shares and nats have three decimals, words one, others as many as they need."""
     if value is None:
         return DASH
     if value != value or value in (float("inf"), float("-inf")):
         return "not finite"
-    text = f"{abs(value):.{_decimals(value, unit)}f}"
+    text = f"{abs(value):.{_decimals(value, unit) if digits is None else digits}f}"
     if float(text) == 0:
         return text
     return (MINUS if value < 0 else "+" if signed else "") + text
