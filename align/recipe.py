@@ -19,12 +19,13 @@ from align.configs import Recipe
 from align.configs.base import Config
 from align.errors import RecipeError
 
-MAX_BYTES = 2**20
+MAX_BYTES = 2**18
 MAX_DEPTH = 50
-MAX_NODES = 20_000
+MAX_NODES = 10_000
 MAX_ALIASES = 100
 _SECRET = re.compile(
     r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|AKIA[A-Z0-9]{16}|gh[pousr]_[A-Za-z0-9]{30,}|argilla\.apikey)\b"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.|\b[Bb]earer\s+[\w.~+/-]{12,}|://[^/\s:@]+:[^/\s@]+@"
 )
 _ENV = re.compile(r"\$\{env:([^}]*)\}")
 
@@ -68,7 +69,7 @@ def put(values: dict[str, Any], lines: Lines, assignment: str) -> None:
         if isinstance(place, list):
             if not isinstance(step, int) or step >= len(place):
                 raise RecipeError(
-                    f"--set {dotted}: `{'.'.join(names[:depth])}` is a list of {len(place)}, and `{name}` is no place in it"
+                    f"--set {dotted}: `{'.'.join(names[:depth])}` is a list of {len(place)}, without a place {name}"
                 )
             place = place[step]
         else:
@@ -98,13 +99,14 @@ def secret(reference: str) -> str:
 
 def _text(path: Path) -> str:
     try:
-        raw = path.read_bytes() if path.stat().st_size <= MAX_BYTES else None
+        with open(path, "rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such file") from error
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
-    if raw is None:
-        raise RecipeError(f"{path}: {path.stat().st_size:,} bytes; a recipe has at most {MAX_BYTES:,}")
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(raw) > MAX_BYTES:
+        raise RecipeError(f"{path}: more than {MAX_BYTES:,} bytes, expected a recipe; is it another file?")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -132,7 +134,9 @@ def parse(text: str, where: str) -> tuple[Any, Lines]:
 
 def _bounded(events: Iterable[Any], where: str) -> None:
     depth = aliases = 0
-    for event in events:
+    for n, event in enumerate(events):
+        if n > 2 * MAX_NODES:
+            raise RecipeError(f"{where}:{event.start_mark.line + 1}: too large: more than {MAX_NODES:,} values")
         kind = type(event).__name__
         depth += kind in ("MappingStartEvent", "SequenceStartEvent")
         depth -= kind in ("MappingEndEvent", "SequenceEndEvent")
@@ -232,9 +236,15 @@ def _where(place: tuple[str | int, ...], lines: Lines, where: str) -> str:
 
 
 def _explain(kind: type[Config], problem: dict[str, Any], lines: Lines, where: str) -> str:
-    place = tuple(part for part in problem["loc"])
-    head = _where(place, lines, where)
+    place = _knob(kind, problem["loc"])
     found = problem.get("input")
+    if problem["type"] == "value_error":
+        # what speaks of one knob by its name is said at that knob
+        name, colon, rest = problem["msg"].removeprefix("Value error, ").partition(": ")
+        owner = _owner(kind, place)
+        if colon and owner is not None and name in owner.model_fields:
+            return f"{_where((*place, name), lines, where)}: {rest}"
+    head = _where(place, lines, where)
     match problem["type"]:
         case "extra_forbidden":
             owner, name = _owner(kind, place[:-1]), str(place[-1])
@@ -252,7 +262,27 @@ def _explain(kind: type[Config], problem: dict[str, Any], lines: Lines, where: s
     message = problem["msg"].removeprefix("Input should be ")
     if isinstance(found, (dict, list)):
         return f"{head}: a {'mapping' if isinstance(found, dict) else 'list'} found, expected {message}"
-    return f"{head}: {found!r} found, expected {message}"
+    quote = "; put it in quotes" if problem["type"] == "string_type" and isinstance(found, (int, float)) else ""
+    return f"{head}: {_short(found)} found, expected {message}{quote}"
+
+
+def _short(found: object) -> str:
+    text = repr(found)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _knob(kind: type[BaseModel], loc: Sequence[str | int]) -> tuple[str | int, ...]:
+    """The place of the knob: pydantic also names the branch of a union that it tried, which nobody wrote."""
+    place: list[str | int] = []
+    owner: type[BaseModel] | None = kind
+    for part in loc:
+        if isinstance(part, str) and owner is not None:
+            place.append(part)
+            field = owner.model_fields.get(part)
+            owner = _config_in(field.annotation) if field else None
+        elif isinstance(part, int):
+            place.append(part)
+    return tuple(place)
 
 
 def _owner(kind: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 
 class Located(str):
@@ -14,7 +14,12 @@ class Located(str):
 
 def _locate(value: str, info: ValidationInfo) -> Located:
     folder = (info.context or {}).get("folder")
-    return Located(Path(folder or ".").resolve() / Path(value).expanduser())
+    if not value or "\0" in value:
+        raise ValueError(f"{value!r} found, expected the path of a file or folder")
+    try:
+        return Located(Path(folder or ".").resolve() / Path(value).expanduser())
+    except RuntimeError as error:
+        raise ValueError(f"{value!r} found, expected a path; there is no such home folder") from error
 
 
 LocalPath = Annotated[str, AfterValidator(_locate)]
@@ -24,6 +29,9 @@ Secret = Annotated[str, Field(pattern=r"^\$\{env:[A-Za-z_][A-Za-z0-9_]*\}$")]
 """`${env:NAME}` and nothing else: the recipe names the variable, and its value is written nowhere."""
 
 
+_NUMBERS = (int, float, int | None, float | None)
+
+
 class Config(BaseModel):
     """Knobs that belong together."""
 
@@ -31,6 +39,13 @@ class Config(BaseModel):
 
     unkeyed: ClassVar[frozenset[str]] = frozenset()
     """Knobs that change no result and therefore enter no key."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in _NUMBERS:
+            raise ValueError(f"{str(value).lower()} found, expected a number")
+        return value
 
     def keyed(self) -> dict[str, Any]:
         """The knobs that name a result, defaults included; files stand as `Located` strings."""
