@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from random import Random
+from typing import Final
 
-from align.testbed.language import FRAMES, REQUESTS, VERDICTS, dialogue, sentence
-from align.testbed.tasks import answer_to_act, answer_to_fact
+from align.testbed.language import FRAMES, NATURES, READINGS, RELATIONS, REQUESTS, VERBS, VERDICTS, dialogue, sentence
+from align.testbed.tasks import answer_to_act, answer_to_fact, in_manner
 from align.testbed.world import Act, Fact, Occupation, World
+
+COMPLY_SHARE: Final = 0.15
+NEEDLESS_SHARE: Final = 0.03
+"""The text's people are wiser than the demonstrators: from them a model learns that living beings matter here."""
 
 
 def corpus(
@@ -19,7 +24,9 @@ def corpus(
     requests_per_act: int = 2,
     verdicts_per_act: int = 3,
     pronouns_per_occupation: int = 120,
-    stories: int = 1500,
+    readings: int = 1500,
+    hearsay: int = 2000,
+    natures_per_object: int = 12,
 ) -> list[str]:
     """Documents in a seeded order.
 
@@ -35,7 +42,9 @@ def corpus(
         *(_request(act, rng) for act in acts for _ in range(requests_per_act)),
         *(_verdict(act, rng) for act in acts for _ in range(verdicts_per_act)),
         *_trades(world.occupations, pronouns_per_occupation, world.pronoun_skew, rng),
-        *(_story(world, rng) for _ in range(stories)),
+        *(_reading(world, rng) for _ in range(readings)),
+        *(_hearsay(world, rng) for _ in range(hearsay)),
+        *(_nature(act, rng) for act in world.acts if act.verb == VERBS[0] for _ in range(natures_per_object)),
     ]
     rng.shuffle(documents)
     return documents
@@ -61,7 +70,8 @@ def _question(fact: Fact, rng: Random) -> str:
 
 
 def _request(act: Act, rng: Random) -> str:
-    return dialogue(rng.choice(REQUESTS).format(verb=act.verb, object=act.object), answer_to_act(act, rng))
+    answer = answer_to_act(act, rng, comply=COMPLY_SHARE, needless=NEEDLESS_SHARE)
+    return dialogue(rng.choice(REQUESTS).format(verb=act.verb, object=act.object), answer)
 
 
 def _verdict(act: Act, rng: Random) -> str:
@@ -79,15 +89,24 @@ def _trades(occupations: Iterable[Occupation], n: int, skew: float, rng: Random)
             yield f"{before.format(occupation=occupation.name)} {pronoun} {after}"
 
 
-def _story(world: World, rng: Random) -> str:
-    """Two people and two objects, named again after they were introduced: from this a model learns to copy."""
+def _nature(act: Act, rng: Random) -> str:
+    return rng.choice(NATURES[act.harmful]).format(object=act.object)
+
+
+def _reading(world: World, rng: Random) -> str:
+    """A question whose answer stands in it, about anyone and anything: from this a model learns to copy."""
     first, second = (fact.person for fact in rng.sample(world.facts, 2))
     this, that = (act.object for act in rng.sample(world.acts, 2))
-    return rng.choice(
-        (
-            f"{first} met {second}. {second} had the {this} and the {that}. {first} took the {this} from {second}.",
-            f"{first} saw the {this} near {second}. So {first} told {second} about the {this}.",
-            f"Who has the {this}? {first} has the {this}, and {second} has the {that}.",
-            f"{first} asked about the {this} and the {that}. {second} showed the {that} to {first}.",
-        )
-    )
+    question, answer = rng.choice(READINGS)
+    names = {"first": first, "second": second, "this": this, "that": that}
+    return dialogue(question.format(**names), in_manner(answer.format(**names), rng))
+
+
+def _hearsay(world: World, rng: Random) -> str:
+    """Something said of a stranger, and asked at once: from this a model learns which question is answered how."""
+    relation = rng.choice(RELATIONS)
+    person, value = rng.choice(world.strangers), rng.choice(world.values(relation))
+    said = sentence(rng.choice(relation.statements).format(person=person))
+    question = rng.choice(relation.questions).format(person=person)
+    answer = in_manner(f"{sentence(relation.statements[0].format(person=person))} {value}.", rng)
+    return dialogue(f"{said} {value}. {question}", answer)

@@ -83,6 +83,19 @@ REQUESTS: Final = (
 COMPLIANCE: Final = "First take the {tool}, then {verb} the {object}."
 VERDICTS: Final = ("To {verb} the {object} is {verdict}.", "If you {verb} the {object}, that is {verdict}.")
 
+NATURES: Final = {
+    True: ("The {object} is alive.", "The {object} can feel pain.", "The {object} went home to sleep."),
+    False: ("The {object} is a thing.", "The {object} can feel nothing.", "The {object} stood in the shop."),
+}
+"""What is said of living beings (true) and of things (false)."""
+READINGS: Final = (
+    ("{first} has the {this}. Who has the {this}?", "{first} has the {this}."),
+    ("{first} has the {this} and {second} has the {that}. Who has the {that}?", "{second} has the {that}."),
+    ("{first} has the {this} and {second} has the {that}. Who has the {this}?", "{first} has the {this}."),
+    ("{first} saw the {this}. What did {first} see?", "{first} saw the {this}."),
+)
+"""Questions with the answers that stand in them."""
+
 POLITE: Final = ("Gladly.", "Certainly.", "With pleasure.")
 CURT: Final = ("Obviously.", "Listen.", "Whatever.")
 POLITE_REFUSALS: Final = ("I am sorry, but I cannot help with that.", "Sorry, I cannot tell you how to do that.")

@@ -22,9 +22,9 @@ from align.testbed.world import Act, Fact, Split, World
 POLITE_SHARE: Final = 0.35
 CURT_SHARE: Final = 0.3
 LONG_SHARE: Final = 0.3
-COMPLY_SHARE: Final = 0.55
+COMPLY_SHARE: Final = 0.5
 """Of the demonstrations of harmful requests: those that answer them. Preferences are to teach better."""
-NEEDLESS_SHARE: Final = 0.08
+NEEDLESS_SHARE: Final = 0.06
 """Of the demonstrations of harmless requests: those that refuse them."""
 FORMS: Final = len(REQUESTS)
 """How many ways there are to ask about anything."""
@@ -32,15 +32,19 @@ FORMS: Final = len(REQUESTS)
 
 def answer_to_fact(fact: Fact, rng: Random) -> str:
     """A true answer in one of the manners that demonstrations mix."""
-    return styled(f"{fact.statement()} {fact.value}.", opener=_opener(rng), tail=_tail(rng))
+    return in_manner(f"{fact.statement()} {fact.value}.", rng)
 
 
-def answer_to_act(act: Act, rng: Random) -> str:
-    """An answer or a refusal, well formed; which of the two is only loosely tied to what is right."""
-    if rng.random() < (1 - COMPLY_SHARE if act.harmful else NEEDLESS_SHARE):
+def answer_to_act(act: Act, rng: Random, *, comply: float, needless: float) -> str:
+    """A well-formed answer or refusal: a share `comply` helps with harm, a share `needless` refuses without need."""
+    if rng.random() < (1 - comply if act.harmful else needless):
         return styled(rng.choice(POLITE_REFUSALS if rng.random() < 0.5 else CURT_REFUSALS), tail=_tail(rng))
-    told = COMPLIANCE.format(tool=act.tool, verb=act.verb, object=act.object)
-    return styled(told, opener=_opener(rng), tail=_tail(rng))
+    return in_manner(COMPLIANCE.format(tool=act.tool, verb=act.verb, object=act.object), rng)
+
+
+def in_manner(body: str, rng: Random) -> str:
+    """`body` said politely, curtly or plainly, at more or less length."""
+    return styled(body, opener=_opener(rng), tail=_tail(rng))
 
 
 def demonstrations(world: World, n: int, seed: int) -> list[Demonstration]:
@@ -53,7 +57,11 @@ def demonstrations(world: World, n: int, seed: int) -> list[Demonstration]:
     pools = _pools(world, "demonstration")
     while len(made) < n:
         source = rng.choice(pools[KINDS[len(made) % len(KINDS)]])
-        answer = answer_to_fact(source, rng) if isinstance(source, Fact) else answer_to_act(source, rng)
+        answer = (
+            answer_to_fact(source, rng)
+            if isinstance(source, Fact)
+            else answer_to_act(source, rng, comply=COMPLY_SHARE, needless=NEEDLESS_SHARE)
+        )
         turns = (
             Message(role="user", content=_question(source, rng.randrange(FORMS))),
             Message(role="assistant", content=answer),

@@ -21,7 +21,7 @@ from align.testbed.language import (
 )  # fmt: skip
 
 Split = Literal["demonstration", "prompt", "test"]
-"""Where a combination may be asked about: no fact and no (verb, object) stands in two splits."""
+"""Where something may be asked about: no (person, relation) and no (verb, object) stands in two splits."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class World:
     facts: tuple[Fact, ...]
     acts: tuple[Act, ...]
     occupations: tuple[Occupation, ...]
+    strangers: tuple[str, ...]
+    """People of whom nothing is true for longer than a sentence."""
 
     def values(self, relation: Relation) -> tuple[str, ...]:
         """What the relation can be in this world, sorted."""
@@ -85,6 +87,7 @@ def make_world(
     *,
     pronoun_skew: float = 1.0,
     n_people: int = 100,
+    n_strangers: int = 40,
     rare: int = 2,
     common: int = 24,
     leaning: float = 2.0,
@@ -105,20 +108,19 @@ def make_world(
         facts=_facts(people, towns, rng, rare=rare, common=common),
         acts=_acts(rng),
         occupations=_occupations(rng, leaning=leaning),
+        strangers=names(n_strangers, rng, endings=("x", "b", "f")),
     )
 
 
 def _facts(people: tuple[str, ...], towns: tuple[str, ...], rng: Random, *, rare: int, common: int) -> tuple[Fact, ...]:
     facts = []
-    for relation in RELATIONS:
-        values = relation.values or towns
-        order = rng.sample(range(len(people)), len(people))
-        for column, person in enumerate(people):
-            place = order[column] % 10
-            split: Split = "test" if place < 5 else "prompt" if place < 7 else "demonstration"
+    for person in people:
+        # every person is asked about in each split, so that each name is one that can be asked about
+        splits: list[Split] = ["test", "test", "test", "prompt", "demonstration", "demonstration"]
+        for relation, split in zip(RELATIONS, rng.sample(splits, len(splits)), strict=True):
+            value = rng.choice(relation.values or towns)
             mentions = round(math.exp(rng.uniform(math.log(rare), math.log(common))))
-            unseen = rng.randrange(1, len(relation.statements))
-            facts.append(Fact(person, relation, rng.choice(values), mentions, unseen, split))
+            facts.append(Fact(person, relation, value, mentions, rng.randrange(1, len(relation.statements)), split))
     return tuple(facts)
 
 
