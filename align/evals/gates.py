@@ -82,7 +82,12 @@ def judge(config: GateConfig, results: Results) -> list[GateVerdict]:
 
 
 def overall(verdicts: Sequence[GateVerdict], config: GateConfig) -> Word:
-    """The gravest of the lines; an error first, for numbers that cannot be trusted settle nothing."""
+    """The gravest of the lines; an error first, for numbers that cannot be trusted settle nothing.
+
+    No line at all is an error too: nothing asked is nothing certified.
+    """
+    if not verdicts:
+        return "error"
     accepted = set(config.accept_inconclusive)
     words = {
         v.verdict for v in verdicts if not (v.verdict == "inconclusive" and f"{v.instrument}.{v.metric}" in accepted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,13 +14,14 @@ from align.errors import RecipeError, RecordError
 from align.evals import evidence, instruments, summary
 from align.evals.evidence import Assessed, Evidence, Instrument
 from align.ports import Artifact, Inputs, Score, ScoreRequest, Tools
-from align.records import Candidate, Item, Preference, Prompt, Source, canonical
+from align.preference.pairing import weakest
+from align.records import Candidate, Item, Preference, Prompt, Provenance, Source, canonical
 from align.store import jsonl
 from align.testbed.truth import assess
 
 VERSION = 1
-CHUNK = 64
-"""Requests scored at once: a journal's unit, so that a resumed run asks the scorer in the same batches."""
+CHUNK_CHARACTERS = 32_768
+"""Text scored at once: a journal's unit, so that a resumed run asks the scorer in the same batches."""
 R = TypeVar("R", Item, Prompt, Preference)
 
 
@@ -37,7 +39,7 @@ def run(config: EvaluateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
         instrument,
         scores,
         model=config.model,
-        provenance="simulated" if any(_is_made(p) for p in gathered.prompts) and gathered.assess else None,
+        provenance=_provenance(gathered, inputs["data"].path),
         sources=tuple(Source(name=name, digest=inputs[name].digest) for name in sorted(inputs)),
         meta={"outputs": seen.digest()},
     )
@@ -74,6 +76,18 @@ def _assess(prompt: Prompt, answer: str) -> Assessed | None:
 
 def _is_made(prompt: Prompt) -> bool:
     return prompt.source == "testbed"
+
+
+def _provenance(gathered: Evidence, data: Path) -> Provenance | None:
+    """`simulated` where the truth was made; of pairs, the weakest source of their labels."""
+    if gathered.preferences:
+        return weakest(pair.provenance for pair in gathered.preferences if pair.provenance)
+    if gathered.items:
+        summary_file = data / "summary.json"
+        made = summary_file.exists() and "testbed" in json.loads(summary_file.read_text(encoding="utf-8"))
+    else:
+        made = any(map(_is_made, gathered.prompts))
+    return "simulated" if made else None
 
 
 def _input(inputs: Inputs, name: str) -> Artifact:
@@ -124,7 +138,6 @@ class _Scorer:
         self.model, self.name, self.tools, self.seen = model, name, tools, seen
 
     def __call__(self, requests: Sequence[ScoreRequest]) -> list[Score]:
-        chunks = [requests[i : i + CHUNK] for i in range(0, len(requests), CHUNK)]
         found: list[Score] = []
         with (
             jsonl.Journal(self.tools.work / f"{self.name}.logp.jsonl") as journal,
@@ -132,7 +145,7 @@ class _Scorer:
             self.tools.progress(f"score {self.name}", len(requests)) as progress,
         ):
             done = {str(row["chunk"]): row["scores"] for row in journal.done()}
-            for chunk in chunks:
+            for chunk in chunks(requests):
                 key = hashlib.sha256(canonical([self.model.digest, [_plain(r) for r in chunk]]).encode()).hexdigest()
                 if key not in done:
                     # hexadecimal, for a journal of JSON holds no NaN, and what is resumed must equal what was not
@@ -145,6 +158,20 @@ class _Scorer:
         if len(found) != len(requests):
             raise RecordError(f"{self.name}: {len(found)} scores for {len(requests)} requests")
         return found
+
+
+def chunks(requests: Sequence[ScoreRequest]) -> Iterator[Sequence[ScoreRequest]]:
+    """The requests in their order, cut where `CHUNK_CHARACTERS` are reached."""
+    start = size = 0
+    for i, request in enumerate(requests):
+        context = request.context
+        size += len(request.continuation)
+        size += len(context) if isinstance(context, str) else sum(len(message.content) for message in context)
+        if size >= CHUNK_CHARACTERS:
+            yield requests[start : i + 1]
+            start, size = i + 1, 0
+    if start < len(requests):
+        yield requests[start:]
 
 
 def _plain(request: ScoreRequest) -> list[object]:

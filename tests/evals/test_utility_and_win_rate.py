@@ -75,8 +75,7 @@ def test_changing_sides_turns_every_win_into_a_loss() -> None:
 
 def test_answers_far_apart_in_length_leave_the_length_matched_rate_and_no_other() -> None:
     found = wins(worth("tuned", fact=[LONG], harmful=[REFUSAL]), worth("sft", fact=[WRONG], harmful=[HELP]))
-    assert found["raw"] == found["fact"] + found["harmful"] or len(found["raw"]) == 2
-    assert found["fact"] == [1.0]
+    assert found["raw"] == [1.0, 1.0]
     assert found["length_matched"] == [1.0], "of the two prompts only the refusal is within three words"
 
 

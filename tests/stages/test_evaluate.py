@@ -53,6 +53,7 @@ def artifact(path: Path, digest: str = "d") -> Artifact:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     made = artifact(tmp_path_factory.mktemp("data"))
+    (made.path / "summary.json").write_text('{"testbed": {}}')
     jsonl.write(made.path / "items.jsonl", [*items.fact_items(WORLD, 60, 0), *items.pronoun_pairs(WORLD)])
     jsonl.write(made.path / "test_prompts.jsonl", tasks.held_out(WORLD, 60, 0))
     pairs = [
@@ -60,6 +61,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
             prompt=(Message(role="user", content=f"question {i}"),),
             chosen=(Message(role="assistant", content=f"good answer {i}"),),
             rejected=(Message(role="assistant", content=f"quite a bad answer {i}" + " and long" * (i % 3)),),
+            provenance="human" if i else "judge",
         )
         for i in range(90)
     ]
@@ -123,17 +125,20 @@ def test_equal_inputs_give_equal_bytes_wherever_they_run(tmp_path: Path, data: A
         assert (tmp_path / "one" / "out" / name).read_bytes() == (tmp_path / "two" / "out" / name).read_bytes()
 
 
-def test_a_killed_run_goes_on_from_its_journal_and_ends_in_the_same_bytes(tmp_path: Path, data: Artifact) -> None:
+def test_a_killed_run_goes_on_from_its_journal_and_ends_in_the_same_bytes(
+    tmp_path: Path, data: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "CHUNK_CHARACTERS", 1000)
     run(tmp_path / "whole" / "out", data, BY_NAME["random"], "dpo_accuracy")
     work = tmp_path / "killed" / "work"
     with pytest.raises(KeyboardInterrupt):
         run(
             tmp_path / "killed" / "first", data, BY_NAME["random"], "dpo_accuracy",
-            bench=Bench(work, BY_NAME["random"], die_after=128),
+            bench=Bench(work, BY_NAME["random"], die_after=100),
         )  # fmt: skip
     again = Bench(work, BY_NAME["random"])
     run(tmp_path / "killed" / "out", data, BY_NAME["random"], "dpo_accuracy", bench=again)
-    assert again.asked == 180 - 128, "what the journal holds was scored again"
+    assert 0 < again.asked <= 180 - 100, "what the journal holds was scored again"
     for name in ("scores.jsonl", "measurements.jsonl"):
         assert (tmp_path / "killed" / "out" / name).read_bytes() == (tmp_path / "whole" / "out" / name).read_bytes()
 
@@ -147,8 +152,13 @@ def test_only_the_tuned_model_has_an_implicit_reward(tmp_path: Path, data: Artif
 
 
 def test_truth_that_was_made_is_marked_simulated(tmp_path: Path, data: Artifact) -> None:
-    made = run(tmp_path / "out", data, BY_NAME["echo"], "utility")
-    assert {m.provenance for m in made} == {"simulated"}
+    for name, control in (("utility", "echo"), ("refusal", "echo"), ("facts", "random"), ("pronouns", "random")):
+        assert {m.provenance for m in run(tmp_path / name, data, BY_NAME[control], name)} == {"simulated"}, name
+
+
+def test_pairs_are_as_trustworthy_as_their_weakest_label(tmp_path: Path, data: Artifact) -> None:
+    made = run(tmp_path / "out", data, BY_NAME["random"], "dpo_accuracy")
+    assert {m.provenance for m in made} == {"judge"}
 
 
 def test_max_items_takes_the_same_items_whatever_their_order(tmp_path: Path, data: Artifact) -> None:
@@ -157,7 +167,11 @@ def test_max_items_takes_the_same_items_whatever_their_order(tmp_path: Path, dat
     lines = (data.path / "items.jsonl").read_text().splitlines()
     (backwards.path / "items.jsonl").write_text("\n".join(reversed(lines)) + "\n")
     (again,) = run(tmp_path / "again", replace(backwards, digest=data.digest), BY_NAME["random"], "facts", max_items=10)
-    assert few == again
+    assert [few.value, few.n] == [again.value, again.n]
+    ids = [
+        {row.item_id for row in jsonl.read(tmp_path / name / "scores.jsonl", ItemScore)} for name in ("out", "again")
+    ]
+    assert ids[0] == ids[1]
     assert few.n == 10
 
 

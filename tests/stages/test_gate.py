@@ -1,0 +1,127 @@
+"""From evaluate artifacts to a verdict: the files, and the word the runner acts on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from align.configs import GateConfig, Margin
+from align.errors import RecipeError, RecordError
+from align.evals.facts import INSTRUMENT
+from align.evals.summary import measurements
+from align.ports import Artifact, Inputs
+from align.records import GateVerdict, ItemScore, Measurement
+from align.stages import gate
+from align.store import jsonl
+from tests.workshop import TestTools
+
+NO_WORSE = Margin(metric="facts.accuracy", at_most_worse=0.05)
+
+
+def evaluated(folder: Path, model: str, n_right: int, *, n: int = 400, outputs: str | None = None) -> Artifact:
+    """What `evaluate` leaves of a model that got the first `n_right` of its items right."""
+    folder.mkdir(parents=True)
+    rows = [
+        ItemScore(instrument="facts", metric="accuracy", model=model, item_id=str(i), value=float(i < n_right))
+        for i in range(n)
+    ]
+    jsonl.write(folder / "scores.jsonl", rows)
+    meta = {"outputs": outputs or model}
+    jsonl.write(
+        folder / "measurements.jsonl", measurements(INSTRUMENT, rows, model=model, provenance="simulated", meta=meta)
+    )
+    return Artifact(path=folder, key=model, digest=model)
+
+
+def inputs(folder: Path, **n_right: int) -> dict[str, Artifact]:
+    return {f"evaluate/{model}/facts": evaluated(folder / model, model, n) for model, n in n_right.items()}
+
+
+def judged(folder: Path, given: Inputs, *margins: Margin, **knobs: object) -> dict[str, object]:
+    out = folder / "gate"
+    out.mkdir()
+    gate.run(GateConfig.model_validate({"margins": margins, **knobs}), given, out, TestTools(folder / "work"))
+    summary: dict[str, object] = json.loads((out / "summary.json").read_text())
+    return summary
+
+
+@pytest.mark.parametrize(("tuned", "verdict"), [(300, "pass"), (280, "inconclusive"), (200, "fail")])
+def test_the_verdict_on_a_tuned_model_of_400_facts_whose_sft_knew_300(tmp_path: Path, tuned: int, verdict: str) -> None:
+    given = inputs(tmp_path, sft=300, tuned=tuned)
+    summary = judged(tmp_path, given, NO_WORSE)
+    assert summary["verdict"] == verdict
+    assert summary["blocks"] is (verdict != "pass")
+    (line,) = jsonl.read(tmp_path / "gate" / "verdicts.jsonl", GateVerdict)
+    assert (line.verdict, line.against, line.n) == (verdict, "sft", 400)
+
+
+def test_a_gate_that_only_reports_blocks_nothing(tmp_path: Path) -> None:
+    summary = judged(tmp_path, inputs(tmp_path, sft=300, tuned=200), NO_WORSE, on_fail="report")
+    assert (summary["verdict"], summary["blocks"]) == ("fail", False)
+
+
+def test_an_accepted_doubt_passes_and_is_named(tmp_path: Path) -> None:
+    summary = judged(tmp_path, inputs(tmp_path, sft=300, tuned=280), NO_WORSE, accept_inconclusive=["facts.accuracy"])
+    assert (summary["verdict"], summary["accepted"]) == ("pass", ["facts.accuracy"])
+
+
+def test_what_was_not_measured_is_an_error_and_the_stage_still_writes(tmp_path: Path) -> None:
+    summary = judged(
+        tmp_path, inputs(tmp_path, sft=300, tuned=300), NO_WORSE, Margin(metric="win_rate.raw", at_least=0.5)
+    )
+    assert summary["verdict"] == "error"
+    assert [line["verdict"] for line in summary["lines"]] == ["pass", "error"]  # type: ignore[attr-defined,index]
+
+
+def test_without_margins_the_default_lines_judge_what_was_measured(tmp_path: Path) -> None:
+    summary = judged(tmp_path, inputs(tmp_path, base=100, tuned=200))
+    assert summary["margins"] == "default"
+    (line,) = summary["lines"]  # type: ignore[misc]
+    assert (line["metric"], line["against"], line["verdict"]) == ("facts.accuracy", "base", "pass")
+
+
+def test_nothing_measured_is_nothing_certified(tmp_path: Path) -> None:
+    assert judged(tmp_path, {})["verdict"] == "error"
+
+
+def test_comparisons_are_written_for_every_pair_of_models(tmp_path: Path) -> None:
+    judged(tmp_path, inputs(tmp_path, base=100, sft=300, tuned=280), NO_WORSE)
+    found = {
+        (m.model, m.meta["against"]): m.value for m in jsonl.read(tmp_path / "gate" / "compared.jsonl", Measurement)
+    }
+    assert found == {
+        ("sft", "base"): pytest.approx(0.5),
+        ("tuned", "base"): pytest.approx(0.45),
+        ("tuned", "sft"): pytest.approx(-0.05),
+    }
+    assert {m.provenance for m in jsonl.read(tmp_path / "gate" / "compared.jsonl", Measurement)} == {"simulated"}
+
+
+def test_a_metric_with_a_slip_of_the_pen_is_named_before_anything_is_judged(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"facts\.accurracy: no such metric; did you mean `facts\.accuracy`\?"):
+        judged(tmp_path, inputs(tmp_path, sft=1, tuned=1), Margin(metric="facts.accurracy", at_most_worse=0.05))
+
+
+def test_an_input_of_another_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="expected evaluate/<model>/<instrument>"):
+        judged(tmp_path, {"evaluate/tuned": evaluated(tmp_path / "x", "tuned", 1)}, NO_WORSE)
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ({"metric": "facts.accuracy"}, "no bound"),
+        ({"metric": "facts.accuracy", "at_most_worse": 0.1, "against": None}, "worse than which model"),
+        ({"metric": "win_rate.raw", "at_most_worse": 0.1}, "compares two models already"),
+        ({"metric": "facts.accuracy", "model": "sft", "at_most_worse": 0.1}, "against itself"),
+    ],
+)
+def test_a_line_that_says_nothing_is_refused(bad: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Margin.model_validate(bad)
+
+
+def test_a_floor_under_another_model_may_be_asked() -> None:
+    assert Margin(metric="utility.well_formed", model="sft", at_least=0.9).at_least == 0.9
