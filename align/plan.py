@@ -139,7 +139,10 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
     measured = []
     for model, step in models.items():
         sources = {"scorer": ("model", step), "answers": ("answers", f"answers/{model}"),
-                   "reference": ("reference", _policy(recipe)), "preferences": ("preferences", _preference_step(recipe))}  # fmt: skip
+                   "preferences": ("preferences", _preference_step(recipe))}  # fmt: skip
+        if model == "tuned":
+            # the others came from no policy, and must not be measured again when it changes
+            sources["reference"] = ("reference", _policy(recipe))
         for name in chosen:
             inputs = {"data": "prepare"} | dict(sources[need] for need in sources if need in INSTRUMENTS[name].needs)
             asked = EvaluateStep(instrument=name, model=model, max_items=recipe.evaluate.max_items)
@@ -185,6 +188,6 @@ def _check_measures(recipe: Recipe) -> None:
         source = instruments.made_from(margin.metric)
         if source not in recipe.evaluate.instruments:
             raise RecipeError(f"gate.margins: {margin.metric} needs `{source}` among evaluate.instruments")
-        for model in (margin.model, margin.against):
+        for model in (margin.model, margin.opponent):
             if model is not None and model not in measured_models(recipe):
                 raise RecipeError(f"gate.margins: {margin.metric}: this recipe has no model `{model}`")

@@ -55,12 +55,21 @@ class Margin(Config):
             raise ValueError(f"{self.metric}: no bound; give at_most_worse, at_least or at_most")
         if self.at_most_worse is not None and self.against is None:
             raise ValueError(f"{self.metric}: at_most_worse needs `against`: worse than which model?")
-        wins = self.metric.startswith("win_rate.")
-        if wins and (self.at_most_worse is not None or self.against is None):
+        if self.compares and (self.at_most_worse is not None or self.against is None):
             raise ValueError(f"{self.metric}: compares two models already; give `against` and at_least or at_most")
-        if self.against == self.model and (wins or self.at_most_worse is not None):
+        if self.opponent == self.model:
             raise ValueError(f"{self.metric}: {self.model} against itself; name another model")
         return self
+
+    @property
+    def compares(self) -> bool:
+        """The metric itself is of two models."""
+        return self.metric.startswith("win_rate.")
+
+    @property
+    def opponent(self) -> Literal["base", "sft"] | None:
+        """The model that must have been measured too, if a bound needs one."""
+        return self.against if self.compares or self.at_most_worse is not None else None
 
 
 class GateConfig(Config):
