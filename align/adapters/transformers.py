@@ -43,7 +43,7 @@ class TransformersSampler(Engine):
     """Draws answers; equal prompts, settings and seeds give equal answers in whatever company they are asked for."""
 
     def sample(self, requests: Sequence[SampleRequest], settings: SamplingConfig) -> Iterator[tuple[str, list[Sample]]]:
-        """Each prompt's id and its samples, longest prompts first; a batch holds prompts of one length, so none is padded."""
+        """Each prompt's id and its samples, longest prompts first; a batch holds prompts of one length, unpadded."""
         from align.models.sampling import draw
 
         model, tokenizer, ends = self.parts()

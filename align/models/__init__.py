@@ -1,1 +1,1 @@
-"""The torch room underneath: models and tokenizers as files, as chat, as log-probabilities. Entered from adapters and training alone."""
+"""The torch room underneath: models as files, as chat, as log-probabilities; for adapters and training alone."""

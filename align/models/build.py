@@ -1,4 +1,4 @@
-"""The one place where a model is put together for training: base weights in float32, and an adapter if one is asked for."""
+"""The one place where a model is put together for training: base weights in float32, and an adapter if asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversations as tokens: what the template says, which tokens are an assistant's answer, and no control token from content."""
+"""Conversations as tokens: what the template says, which tokens are an answer, and no control token from content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from align.errors import ModelError
 from align.records import Message
 
 OPEN, CLOSE = "\ue0f0", "\ue0f1"
-"""Marks (of Unicode's private use area) put around control tokens that stand in content, until the text is cut into tokens."""
+"""Marks (of Unicode's private use area) put around control tokens in content, until the text is cut into tokens."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Chat:
             upto = self._marked(messages[: i + 1], tools=tools)
             if not (whole.startswith(upto) and upto.startswith(before)):
                 raise ModelError(
-                    "the chat template writes a turn differently once others follow, so its answers cannot be told apart; "
-                    "use one with {% generation %} marks or one that only appends"
+                    "the chat template writes a turn differently once others follow, so its answers cannot be told "
+                    "apart; use one that only appends"
                 )
             spans.append((len(before), len(upto)))
         tokens = self._tokens(whole)
@@ -86,8 +86,8 @@ class Chat:
             ends = [i for i in inside if tokens[i][0] in self.ends]
             if not ends:
                 raise ModelError(
-                    "the chat template closes an answer without an end-of-text token, so the model could never learn to "
-                    "stop; use a template whose turns end with the tokenizer's eos token"
+                    "the chat template closes an answer without an end-of-text token, so the model could never learn "
+                    "to stop; use a template whose turns end with the tokenizer's eos token"
                 )
             for i in inside:
                 answer[i] = i <= ends[-1]

@@ -1,4 +1,4 @@
-"""A GGUF file, imported once: its values de-quantised by transformers' own reader, its end-of-text tokens taken from its metadata."""
+"""A GGUF file, imported once: de-quantised by transformers' own reader, its end-of-text tokens from its metadata."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def finite(model: Any, where: str) -> None:
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a folder whose bytes depend on weights, settings and tokenizer alone: no path, no time, no name of origin."""
+    """Write a folder whose bytes depend on weights, settings and tokenizer alone: no path, no time, no origin."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config._name_or_path = ""
     model.config.use_cache = True

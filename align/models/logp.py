@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 
-@torch.inference_mode()
 def token_logps(model: Any, rows: Sequence[tuple[list[int], int]]) -> list[float]:
-    """Nats, summed, of each row's tokens from place `first` (at least 1) on, given those before; rows are padded on the right."""
+    """Nats, summed, of each row's tokens from place `first` (at least 1) on, given those before."""
     longest = max(len(ids) for ids, _ in rows)
     device = next(model.parameters()).device
     input_ids_BT = torch.zeros(len(rows), longest, dtype=torch.long)
@@ -21,9 +20,10 @@ def token_logps(model: Any, rows: Sequence[tuple[list[int], int]]) -> list[float
     input_ids_BT, mask_BT = input_ids_BT.to(device), mask_BT.to(device)
     # the head only where a token is asked for: the logits of a whole batch can be gigabytes
     keep = min(first for _, first in rows) - 1
-    logits_BTV = model(
-        input_ids=input_ids_BT, attention_mask=mask_BT, use_cache=False, logits_to_keep=longest - keep
-    ).logits
+    with torch.inference_mode():
+        logits_BTV = model(
+            input_ids=input_ids_BT, attention_mask=mask_BT, use_cache=False, logits_to_keep=longest - keep
+        ).logits
     sums = []
     for i, (ids, first) in enumerate(rows):
         logits_TV = logits_BTV[i, first - 1 - keep : len(ids) - 1 - keep].float()

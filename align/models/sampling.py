@@ -38,7 +38,6 @@ class Drawn(LogitsProcessor):  # type: ignore[misc]
         return torch.full_like(scores, float("-inf")).scatter(-1, token_B1, 0.0)
 
 
-@torch.inference_mode()
 def draw(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -63,17 +62,18 @@ def draw(
         processors.append(
             Drawn(row_seeds, temperature=temperature, top_p=top_p, max_tokens=max_tokens, prompt_tokens=length)
         )
-    written_BT = model.generate(
-        input_ids=input_ids_BT,
-        attention_mask=torch.ones_like(input_ids_BT),
-        logits_processor=processors,
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=max_tokens,
-        eos_token_id=list(ends),
-        pad_token_id=pad,
-        use_cache=True,
-    )
+    with torch.inference_mode():
+        written_BT = model.generate(
+            input_ids=input_ids_BT,
+            attention_mask=torch.ones_like(input_ids_BT),
+            logits_processor=processors,
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=max_tokens,
+            eos_token_id=list(ends),
+            pad_token_id=pad,
+            use_cache=True,
+        )
     answers = []
     for row in written_BT[:n_real, length:].tolist():
         stop = next((i for i, token in enumerate(row) if token in ends), len(row) - 1)

@@ -21,7 +21,7 @@ TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
 )
-"""No letter stands between a role's mark and the content, so that a first word is the same token as one in the middle."""
+"""No letter stands between a role's mark and the content, so a first word is the same token as one in the middle."""
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary: int, context: int) -> Any:
@@ -78,7 +78,7 @@ def new_model(config: Scratch, tokenizer: Any, *, attention: str, seed: int) -> 
 
 
 def blocks(documents: Iterable[list[int]], *, bos: int, length: int) -> list[list[int]]:
-    """All documents on one tape, each opened by `bos`, cut into rows of `length` tokens; what is left over is dropped."""
+    """All documents on one tape, each opened by `bos`, cut into rows of `length` tokens; the rest is dropped."""
     tape: list[int] = []
     for document in documents:
         tape.append(bos)

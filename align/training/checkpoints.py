@@ -13,7 +13,7 @@ SEAL = "whole.json"
 
 
 def newest_whole_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the highest step that is as it was sealed; torn ones are renamed `torn-…`, so none is used by mistake."""
+    """The checkpoint of the highest step that is as it was sealed; torn ones on the way are renamed `torn-…`."""
     if not folder.is_dir():
         return None
     found = [(int(m.group(1)), p) for p in folder.iterdir() if (m := re.fullmatch(r"checkpoint-(\d+)", p.name))]

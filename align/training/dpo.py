@@ -90,13 +90,13 @@ class StartsAtReference(TrainerCallback):  # type: ignore[misc]
         worst = max(abs(logs["rewards/chosen"]), abs(logs["rewards/rejected"]))
         if worst > self.tolerance:
             raise TrainingError(
-                f"step 1: the policy's rewards are {logs['rewards/chosen']:.4f} and {logs['rewards/rejected']:.4f} before any "
-                "update, where 0 is expected: reference and policy are not the same model"
+                f"step 1: before any update the policy's rewards are {logs['rewards/chosen']:.4f} and "
+                f"{logs['rewards/rejected']:.4f}, where 0 is expected: reference and policy are not the same model"
             )
 
 
 def dpo(config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None:
-    """Write `model/`, with LoRA also `adapter/`, `log.jsonl` and `summary.json`. The reference is `model` as it comes."""
+    """Write `model/`, with LoRA also `adapter/`, `log.jsonl` and `summary.json`; the reference is `model`."""
     loop.ready(workshop.runtime)
     policy, tokenizer, adapter = build(model, config.lora, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
@@ -112,21 +112,22 @@ def dpo(config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: 
         tokenizer=tokenizer,
         adapter=adapter,
     )
-    # in bfloat16 a whole answer's log-probability is good to some tenths of a nat, depending on its neighbours in the batch
-    trainer.add_callback(StartsAtReference(tolerance=config.beta * (1.0 if args_bf16(workshop) else 1e-2)))
+    # in bfloat16 an answer's log-probability is good to some tenths of a nat, depending on its neighbours in the batch
+    trainer.add_callback(
+        StartsAtReference(tolerance=config.beta * (1.0 if workshop.runtime.dtype == "bfloat16" else 1e-2))
+    )
     loop.run(trainer, "dpo", workshop)
     loop.save_result(trainer, tokenizer, out)
     loop.write_log(out, trainer)
     loop.write_summary(out, {"steps": pace.total, "train": counts, "held_out": test_counts})
 
 
-def args_bf16(workshop: Workshop) -> bool:
-    """Whether products are computed in bfloat16."""
-    return workshop.runtime.dtype == "bfloat16"
-
-
 def table(path: Path, chat: Chat, config: DPOConfig) -> tuple[Dataset, dict[str, int]]:
-    """Token ids of each pair, and what became of the rows; pairs whose longer side exceeds `max_tokens`, and ties, are left out."""
+    """Token ids of each pair, and what became of the rows.
+
+    Left out, and counted: ties, pairs whose longer side exceeds `max_tokens` (a cut answer would teach not to stop),
+    and pairs that are equal once they are tokens. A soft label counts by its side only.
+    """
     counts = {"rows": 0, "used": 0, "too_long": 0, "equal_as_tokens": 0, "ties": 0, "control_tokens_in_content": 0}
     rows: list[dict[str, list[int]]] = []
     for pair in jsonl.read(path, Preference):

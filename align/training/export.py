@@ -13,7 +13,7 @@ from align.training import loop
 
 
 def export(config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> None:
-    """Write `model/` in the number format asked for, or `adapter/`; then load it again and see that it answers the same.
+    """Write `model/` in the number format asked for, and see that it reads back; or `adapter/`.
 
     `model` is the folder of a training artifact's `model/`; its `adapter/`, if any, stands beside it.
     """
@@ -22,7 +22,8 @@ def export(config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> 
         adapter = model.parent / "adapter"
         if not adapter.is_dir():
             raise ModelError(
-                "export.form: adapter: this model was tuned in full and has no adapter; use `form: merged`, or tune with lora"
+                "export.form: adapter: this model was tuned in full and has no adapter; "
+                "use `form: merged`, or tune with lora"
             )
         shutil.copytree(adapter, out / "adapter")
         for name in ("chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):

@@ -68,7 +68,7 @@ def quiet(trainer: Any) -> None:
 
 def some_trainable(model: Any) -> int:
     """How many parameters learn; TrainingError where none does."""
-    n = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    n: int = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if n == 0:
         raise TrainingError(
             "0 trainable parameters: the adapter's targets match no module of this model; see lora.targets"

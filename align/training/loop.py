@@ -1,4 +1,4 @@
-"""What every training stage shares: the machine made ready, a run to its end from the last whole checkpoint, the result saved."""
+"""What every training stage shares: pace, a run to its end from the last whole checkpoint, the result saved."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ def take(config: ModelConfig, out: Path, workshop: Workshop) -> None:
         if config.folder is not None:
             folder, summary = Path(config.folder), {"origin": "folder"}
         else:
-            assert config.name is not None and config.revision is not None, "the recipe's check asks for both"
+            assert config.name
+            assert config.revision, "the recipe's check asks for both"
             folder = snapshot(config.name, config.revision, offline=workshop.runtime.offline)
             summary = {"origin": "hub", "name": config.name, "revision": config.revision}
         model, tokenizer = load_model(folder, dtype="auto"), load_tokenizer(folder)
@@ -75,7 +76,7 @@ def snapshot(name: str, revision: str, *, offline: bool) -> Path:
         )
     except LocalEntryNotFoundError as error:
         raise ModelError(
-            f"{name}@{revision[:8]}: not in the local cache and the hub cannot be reached; download it once with network"
+            f"{name}@{revision[:8]}: not in the local cache, and the hub cannot be reached; fetch it once with network"
         ) from error
     except (HfHubHTTPError, ValueError, OSError) as error:
         raise ModelError(

@@ -24,7 +24,7 @@ class PretrainTrainer(Guarded, Trainer):  # type: ignore[misc]
     """transformers' own, guarded."""
 
 
-class Rows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+class Rows(torch.utils.data.Dataset):  # type: ignore[misc]
     """Rows of equal length; the model shifts the labels itself."""
 
     def __init__(self, rows: torch.Tensor) -> None:
@@ -68,7 +68,7 @@ def pretrain(config: Scratch, text: Path, out: Path, workshop: Workshop) -> None
 
 
 def tokenizer_of(config: Scratch, text: Path, workshop: Workshop) -> Any:
-    """The tokenizer trained on the text; kept in the workshop, so that a run gone on with after a kill reads the same ids."""
+    """The tokenizer trained on the text; kept in the workshop, so that after a kill the same ids are read."""
     place = workshop.work / "tokenizer"
     if not (place / "done").exists():
         tokenizer = train_tokenizer(texts(text), vocabulary=config.vocabulary, context=config.context)
@@ -121,7 +121,7 @@ def arguments(config: Scratch, workshop: Workshop, *, has_held_out: bool) -> Tra
         eval_strategy="steps" if has_held_out else "no",
         eval_steps=max(1, config.steps // 10),
         save_strategy="steps",
-        save_steps=max(50, config.steps // 10),
+        save_steps=max(5, config.steps // 10),
         save_total_limit=2,
         report_to="none",
         disable_tqdm=True,

@@ -52,7 +52,7 @@ def sft(config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: 
 
 
 def table(path: Path, chat: Chat, config: SFTConfig) -> tuple[Dataset, dict[str, int]]:
-    """Token ids and labels of each demonstration, and what became of the rows; longer ones than `max_tokens` are left out."""
+    """Token ids and labels of each demonstration, and what became of the rows: longer than `max_tokens` is left out."""
     counts = {"rows": 0, "used": 0, "too_long": 0, "control_tokens_in_content": 0, "tokens": 0, "tokens_learnt": 0}
     rows: list[dict[str, list[int]]] = []
     for demonstration in demonstrations(path):
@@ -70,7 +70,8 @@ def table(path: Path, chat: Chat, config: SFTConfig) -> tuple[Dataset, dict[str,
         rows.append({"input_ids": encoded.ids, "labels": labels})
     if not rows:
         raise RecordError(
-            f"{path}: 0 usable rows of {counts['rows']}: {counts['too_long']} longer than max_tokens {config.max_tokens}"
+            f"{path}: 0 usable rows of {counts['rows']}: "
+            f"{counts['too_long']} longer than max_tokens {config.max_tokens}"
         )
     return Dataset.from_list(rows), counts
 

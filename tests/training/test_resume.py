@@ -1,0 +1,73 @@
+"""A training run killed at any moment ends, when it is run again, in the bytes of an unbroken one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import World
+from made import TINY, Place, digests, killed
+
+from align.configs import DPOConfig, LoRA, ModelConfig, SFTConfig
+from align.training.trainer import TransformersTrainer
+
+TRAINER = TransformersTrainer()
+
+
+def train(method: str, world: World, out: Path, workshop: Place) -> None:
+    out.mkdir(exist_ok=True)
+    lora = LoRA(rank=2, dropout=0.1) if method.endswith("lora") else None
+    if method.startswith("base"):
+        TRAINER.base(ModelConfig(scratch=TINY), world.folder / "text.jsonl", out, workshop)
+    elif method.startswith("sft"):
+        config = SFTConfig(learning_rate=1e-3, epochs=2, batch_size=4, checkpoint_every=2, lora=lora)
+        TRAINER.sft(config, world.model, world.demonstrations, world.demonstrations, out, workshop)
+    else:
+        config = DPOConfig(
+            learning_rate=1e-3, epochs=2, batch_size=4, micro_batch_size=2, checkpoint_every=2, lora=lora
+        )
+        TRAINER.dpo(config, world.model, world.preferences, world.preferences, out, workshop)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", ["sft", "sft lora", "dpo", "dpo lora"])
+def test_a_run_killed_twice_ends_in_the_bytes_of_an_unbroken_one(
+    method: str, dtype: str, world: World, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "elsewhere" / "broken"
+    broken.parent.mkdir()
+    train(method, world, whole, Place(tmp_path / "work", dtype=dtype))
+    for after in (3, 2):
+        place = Place(tmp_path / "elsewhere" / "work", dtype=dtype, dies=(method.split()[0], after))
+        assert killed(lambda place=place: train(method, world, broken, place))  # type: ignore[misc]
+    train(method, world, broken, Place(tmp_path / "elsewhere" / "work", dtype=dtype))
+    assert digests(broken) == digests(whole)
+
+
+def test_the_reference_pass_goes_on_where_it_was_killed(world: World, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train("dpo", world, whole, Place(tmp_path / "work"))
+    place = Place(tmp_path / "work2", dies=("reference on train", 5))
+    assert killed(lambda: train("dpo", world, broken, place))
+    written = (tmp_path / "work2" / "reference.train.jsonl").read_bytes()
+    train("dpo", world, broken, Place(tmp_path / "work2"))
+    assert (tmp_path / "work2" / "reference.train.jsonl").read_bytes().startswith(written)
+    assert written
+    assert digests(broken) == digests(whole)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_pretraining_killed_ends_in_the_same_bytes(dtype: str, world: World, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train("base", world, whole, Place(tmp_path / "work", dtype=dtype))
+    assert killed(lambda: train("base", world, broken, Place(tmp_path / "work2", dtype=dtype, dies=("pretraining", 7))))
+    train("base", world, broken, Place(tmp_path / "work2", dtype=dtype))
+    assert digests(broken) == digests(whole)
+
+
+def test_another_seed_gives_another_model(world: World, tmp_path: Path) -> None:
+    train("sft", world, tmp_path / "a", Place(tmp_path / "work a", seed=0))
+    train("sft", world, tmp_path / "b", Place(tmp_path / "work b", seed=1))
+    a, b = digests(tmp_path / "a"), digests(tmp_path / "b")
+    assert a["model/model.safetensors"] != b["model/model.safetensors"]
+    assert a["model/tokenizer.json"] == b["model/tokenizer.json"]
