@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -29,7 +30,7 @@ def canonical(value: object) -> str:
 class Part(BaseModel):
     """A piece of a record that has no name of its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     @model_serializer(mode="wrap")
     def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -39,9 +40,7 @@ class Part(BaseModel):
 class Record(Part):
     """A row of a data file. `id` is written with it, and checked when it is read back."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True, serialize_by_alias=True
-    )
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
     identity: ClassVar[tuple[str, ...]]
 
     schema_: Literal[1] = Field(1, alias="schema")
@@ -63,6 +62,13 @@ class Record(Part):
     @model_serializer(mode="wrap")
     def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"id": self.id, **{name: value for name, value in handler(self).items() if value is not None}}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Another record with some fields changed, under its own name."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("id", "pair_id"):
+            copied.__dict__.pop(name, None)
+        return copied
 
     @cached_property
     def id(self) -> str:
