@@ -67,7 +67,8 @@ class Record(Part):
         """Another record with some fields changed, under its own name."""
         copied = super().model_copy(update=update, deep=deep)
         for name in ("id", "pair_id"):
-            copied.__dict__.pop(name, None)
+            if name not in type(self).model_fields:
+                copied.__dict__.pop(name, None)
         return copied
 
     @cached_property
