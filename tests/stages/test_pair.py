@@ -1,0 +1,129 @@
+"""Preferences on disk: split by prompt, every judgment accounted for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from align.configs import PairConfig
+from align.errors import RecordError
+from align.records import Candidate, Comparison, Judgment, Message, Ordering, Preference, Prompt
+from align.stages import pair
+from align.stages.pair import split
+from align.store import jsonl
+from tests.workshop import TestTools, artifact
+
+PROMPTS = [Prompt(messages=(Message(role="user", content=f"Question {i}?"),)) for i in range(40)]
+ANSWERS = {
+    one.id: [
+        Candidate(prompt_id=one.id, completion=(Message(role="assistant", content=text),), model="m", sample=i)
+        for i, text in enumerate(("Yes.", "No, not at all.", "Perhaps."))
+    ]
+    for one in PROMPTS
+}
+
+
+def votes(winners: tuple[int | None, ...] = (0, 0, 1)) -> list[Judgment]:
+    """On each prompt's first two answers, one judgment for each of `winners`: 0, 1 or None for a tie."""
+    made = []
+    for prompt in PROMPTS:
+        names = tuple(one.id for one in ANSWERS[prompt.id][:2])
+        one = Comparison(prompt_id=prompt.id, candidate_ids=names)
+        for i, winner in enumerate(winners):
+            groups = (names,) if winner is None else ((names[winner],), (names[1 - winner],))
+            made.append(
+                Judgment(
+                    comparison_id=one.id,
+                    pair_id=one.pair_id,
+                    prompt_id=prompt.id,
+                    candidate_ids=names,
+                    annotator=f"p{i}",
+                    provenance="human",
+                    verdict=Ordering(groups=groups),
+                )
+            )
+    return made
+
+
+def run(root: Path, judgments: list[Judgment], config: PairConfig | None = None) -> dict[str, Any]:
+    folders = {name: root / name for name in ("label", "candidates", "data", "out")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    jsonl.write(folders["label"] / "judgments.jsonl", judgments)
+    jsonl.write(folders["candidates"] / "candidates.jsonl", [one for own in ANSWERS.values() for one in own])
+    jsonl.write(folders["data"] / "prompts.jsonl", PROMPTS)
+    inputs = {name: artifact(folders[name]) for name in ("label", "candidates", "data")}
+    pair.run(config or PairConfig(), inputs, folders["out"], TestTools(root / "work"))
+    return dict(json.loads((folders["out"] / "summary.json").read_text()))
+
+
+def test_the_pairs_can_be_read_by_any_trainer_of_conversations(tmp_path):
+    run(tmp_path, votes())
+    row = next(row for _, row in jsonl.rows(tmp_path / "out/preferences.train.jsonl"))
+    assert row["prompt"][0]["role"] == "user"
+    assert row["chosen"] == [{"role": "assistant", "content": "Yes."}]
+    assert row["rejected"] == [{"role": "assistant", "content": "No, not at all."}]
+    assert len(row["judgment_ids"]) == 3
+
+
+def test_the_summary_tells_how_people_agreed(tmp_path):
+    summary = run(tmp_path, votes(), PairConfig(test_share=0.3))
+    assert (summary["n_judgments"], summary["n_compared"], summary["n_unanimous"], summary["n_cycles"]) == (
+        120,
+        40,
+        0,
+        0,
+    )
+    assert summary["agreement"]["raw"] == pytest.approx(1 / 3)
+    assert summary["longer_chosen_share"] == 0.0
+    assert summary["n_train"] + summary["n_test"] == 40
+    assert [one["name"] for one in summary["annotators"]] == ["p0", "p1", "p2"]
+    assert summary["annotators"][2]["with_others"]["share"] == 0.0
+
+
+def test_all_pairs_of_a_prompt_stand_on_one_side():
+    pairs = [
+        Preference(prompt=prompt.messages, chosen=a.completion, rejected=b.completion)
+        for prompt in PROMPTS
+        for a, b in (ANSWERS[prompt.id][:2], ANSWERS[prompt.id][1:])
+    ]
+    train, test = split(pairs, test_share=0.3)
+    assert len(train) + len(test) == 80
+    assert not {one.prompt for one in train} & {one.prompt for one in test}
+    assert 5 < len(test) < 45
+
+
+def test_without_a_test_share_everything_is_trained_on(tmp_path):
+    summary = run(tmp_path, votes(), PairConfig(test_share=0.0))
+    assert (summary["n_train"], summary["n_test"]) == (40, 0)
+    assert not (tmp_path / "out/preferences.test.jsonl").exists()
+
+
+def test_the_order_of_judgments_changes_no_byte(tmp_path):
+    run(tmp_path / "a", votes())
+    run(tmp_path / "b", votes()[::-1])
+    for one in sorted((tmp_path / "a/out").iterdir()):
+        assert one.read_bytes() == (tmp_path / "b/out" / one.name).read_bytes()
+
+
+def test_where_no_pair_is_left_the_reasons_are_given(tmp_path):
+    with pytest.raises(RecordError, match=r"0 usable pairs of 40: 40 tie"):
+        run(tmp_path, votes((0, 1, None)))
+    with pytest.raises(RecordError, match=r"0 usable pairs of 0: nothing was judged"):
+        run(tmp_path / "none", [])
+
+
+@pytest.mark.parametrize("what", ["prompt", "candidate"])
+def test_a_judgment_of_something_else_is_named_by_its_line(tmp_path, what):
+    said = votes()
+    one = said[4]
+    if what == "prompt":
+        said[4] = Judgment(**{**dict(one), "prompt_id": "e" * 64})
+    else:
+        names = ("e" * 64, one.candidate_ids[1])
+        said[4] = Judgment(**{**dict(one), "candidate_ids": names, "verdict": Ordering(groups=(names,))})
+    with pytest.raises(RecordError, match=rf"judgments\.jsonl:5: {what} eeeeeeeeeeee found, which is not among the"):
+        run(tmp_path, said)
