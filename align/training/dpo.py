@@ -21,6 +21,8 @@ from align.records import Preference
 from align.store import jsonl
 from align.training import loop
 from align.training.guards import Guarded
+from align.training.head import score_answers_only
+from align.training.order import StepwiseByLength, step_rows
 
 
 class Preferring(Guarded, DPOTrainer):  # type: ignore[misc]
@@ -50,10 +52,13 @@ class Preferring(Guarded, DPOTrainer):  # type: ignore[misc]
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> StepwiseByLength:
+        return StepwiseByLength(lengths(self.train_dataset), step_rows=step_rows(self.args), seed=self.args.seed)
+
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Both columns of the reference, computed in batches of like length; a kill costs one batch."""
-        lengths = [len(r["prompt_ids"]) + max(len(r["chosen_ids"]), len(r["rejected_ids"])) for r in dataset]
-        order = sorted(range(len(dataset)), key=lambda i: (lengths[i], i))
+        longest = lengths(dataset)
+        order = sorted(range(len(dataset)), key=lambda i: (longest[i], i))
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         chosen, rejected = [0.0] * len(dataset), [0.0] * len(dataset)
         self.model.eval()
@@ -98,6 +103,7 @@ class StartsAtReference(TrainerCallback):  # type: ignore[misc]
 def dpo(config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None:
     """Write `model/`, with LoRA also `adapter/`, `log.jsonl` and `summary.json`; the reference is `model`."""
     loop.ready(workshop.runtime)
+    score_answers_only()
     policy, tokenizer, adapter = build(model, config.lora, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
     train, counts = table(data, chat, config)
@@ -152,6 +158,11 @@ def table(path: Path, chat: Chat, config: DPOConfig) -> tuple[Dataset, dict[str,
         why = ", ".join(f"{n} {name}" for name, n in counts.items() if name in ("too_long", "equal_as_tokens", "ties"))
         raise RecordError(f"{path}: 0 usable pairs of {counts['rows']}: {why} (max_tokens {config.max_tokens})")
     return Dataset.from_list(rows), counts
+
+
+def lengths(dataset: Dataset) -> list[int]:
+    """Tokens of each pair's longer side."""
+    return [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in dataset]
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

@@ -20,18 +20,25 @@ from align.records import Demonstration
 from align.store import jsonl
 from align.training import loop
 from align.training.guards import Guarded
+from align.training.head import score_answers_only
+from align.training.order import StepwiseByLength, step_rows
 
 IGNORED = -100
 """The label of a token that is read but not learnt."""
 
 
 class Imitation(Guarded, SFTTrainer):  # type: ignore[misc]
-    """TRL's own, guarded."""
+    """TRL's own, guarded; the rows of a step stand from short to long."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> StepwiseByLength:
+        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+        return StepwiseByLength(lengths, step_rows=step_rows(self.args), seed=self.args.seed)
 
 
 def sft(config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None:
     """Write `model/`, with LoRA also `adapter/`, `log.jsonl` and `summary.json`."""
     loop.ready(workshop.runtime)
+    score_answers_only()
     policy, tokenizer, adapter = build(model, config.lora, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
     train, counts = table(data, chat, config)
