@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from align.configs.base import Config, LocalPath, StageConfig
 
@@ -60,7 +60,9 @@ class LabelConfig(StageConfig):
 
     desk: Literal["simulated", "file"] = "simulated"
     judgments: LocalPath | None = None
-    """For `desk: file`: a JSONL of Judgment records, which a person or tool appends to."""
+    """For `desk: file`: a JSONL that a person or tool appends to; the comparisons are written beside it, as
+    `<name>.comparisons.jsonl`. A row is a Judgment, or in short `comparison_id`, `annotator`, `provenance` and `choice`
+    (`first`, `second`, `tie` or `both_bad`)."""
     people: SimulatedPeople = SimulatedPeople()
     guideline: LocalPath | None = None
     """A Markdown file: what annotators read; its text enters the identity of each comparison."""
@@ -79,9 +81,17 @@ class PairConfig(StageConfig):
     min_agreement: float = Field(0.5, ge=0, le=1)
     """Least share of judgments that must prefer the chosen answer; ties count against."""
     ties: Literal["drop", "keep"] = "drop"
-    """What to do with a comparison without a winner: leave it out, or keep it as a pair with label 0.5 (`soft` only)."""
+    """A comparison without a winner is left out, or kept as a pair with label 0.5 (`label: soft` only)."""
     both_bad: Literal["drop", "keep"] = "drop"
     """What to do where the majority calls both answers unacceptable."""
     min_judgments: int = Field(1, ge=1)
     test_share: float = Field(0.1, ge=0, lt=1)
     """Share of prompts whose pairs are held out of training, by the hash of the prompt."""
+
+    @model_validator(mode="after")
+    def _ties_have_a_label(self) -> Self:
+        if self.ties == "keep" and self.label != "soft":
+            raise ValueError(
+                "ties: `keep` needs `label: soft`; a majority label cannot say that two answers are equally good"
+            )
+        return self

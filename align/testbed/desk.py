@@ -8,6 +8,7 @@ from align.configs import SimulatedPeople
 from align.errors import RecipeError, RecordError
 from align.records import Candidate, Comparison, Judgment, Prompt
 from align.testbed.people import assigned, judge, panel
+from align.testbed.truth import KINDS
 
 
 class SimulatedDesk:
@@ -32,7 +33,7 @@ class SimulatedDesk:
             if one.id not in self._judgments:
                 who = assigned(self._people, one, self._n, seed=self._seed)
                 prompt = prompts[one.prompt_id]
-                if "kind" not in prompt.meta:
+                if prompt.meta.get("kind") not in KINDS:
                     raise RecordError(
                         f"{prompt.source or 'prompts.jsonl'}: not a prompt of the testbed, and simulated people "
                         "know no other; use label.desk: file"

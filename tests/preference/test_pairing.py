@@ -139,6 +139,8 @@ def test_a_tie_is_dropped_or_kept_as_the_settings_say():
     assert paired(votes).dropped == {"tie": 1}
     (kept,) = paired(votes, PairConfig(label="soft", ties="keep")).preferences
     assert kept.label == 0.5
+    with pytest.raises(ValueError, match="ties: `keep` needs `label: soft`"):
+        PairConfig(ties="keep")
 
 
 @pytest.mark.parametrize(("bad", "policy", "reason"), [(2, "drop", {"both bad": 1}), (1, "drop", {}), (3, "keep", {})])
