@@ -10,9 +10,9 @@ from typing import Any
 from align.configs import ExportConfig
 from align.evals.instruments import INSTRUMENTS
 from align.records import GateVerdict, Measurement
-from align.report.headline import SAID
+from align.report.headline import verdict_said
 from align.report.licences import together
-from align.report.measures import PART_NAMES, compared, panels, title
+from align.report.measures import PART_NAMES, panels, title, wins
 from align.report.numbers import DASH, count, interval, number
 from align.report.view import RunView
 
@@ -144,7 +144,7 @@ def _method(view: RunView) -> str:
 
 
 def _measured(view: RunView) -> str:
-    found = panels(view.of_stage("evaluate"))
+    found = panels(view)
     if not found:
         return "## Measured\n\nNothing was measured."
     parts = [name for name, _ in found[0].rows]
@@ -153,16 +153,14 @@ def _measured(view: RunView) -> str:
         for panel in found
     ]
     head = ("measure", "unit", "better", *(PART_NAMES.get(part, part) for part in parts))
-    wins = [
-        (f"{PART_NAMES.get(m.model, m.model)} over {PART_NAMES.get(str(pair.against), pair.against)}",
-         pair.title, _number_said(m))
-        for pair in compared(view) if pair.is_win_rate for m in [pair.measurement]
-    ]  # fmt: skip
+    won = [
+        (models, pair.title, _number_said(pair.measurement)) for models, pairs in wins(view).items() for pair in pairs
+    ]
     text = (
         "## Measured\n\nEach number with its 95 % interval, the items it stands on, and those that could not be scored."
         f"{' All simulated.' if view.simulated else ''}\n\n" + table(head, rows)
     )
-    return text + ("\n\n" + table(("models", "win rate", "share won, ties one half"), wins) if wins else "")
+    return text + ("\n\n" + table(("models", "win rate", "share won, ties one half"), won) if won else "")
 
 
 def _number_said(measurement: Measurement | None) -> str:
@@ -182,13 +180,13 @@ def _gate(view: RunView) -> str:
         for line in lines
         for against in [line.against or DASH]
     ]
-    return f"## Gate\n\n**{SAID[view.verdict]}** (`{view.verdict}`).\n\n" + table(
+    return f"## Gate\n\n**{verdict_said(view)}** (`{view.verdict}`).\n\n" + table(
         ("verdict", "measure", "against", "why"), rows
     )
 
 
 def _limits(view: RunView) -> str:
-    measured = {panel.instrument for panel in panels(view.of_stage("evaluate"))}
+    measured = {panel.instrument for panel in panels(view)}
     flaws = [
         f"{name.replace('_', ' ')}: {flaw}."
         for name, one in INSTRUMENTS.items()

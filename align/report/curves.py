@@ -51,6 +51,11 @@ def reading(train: Points, held_out: Points) -> str:
     if shape == "diverged":
         if not all(math.isfinite(value) for _, value in (*train, *held_out)):
             return "Diverged: the loss stopped being a number. Try a lower learning rate or a longer warm-up."
+        if last <= first:
+            return (
+                "Diverged: training and held-out loss both rose again after their lowest point. "
+                "Try a lower learning rate or a shorter run."
+            )
         return (
             f"Diverged: the {which} loss ended at {last:.3g}, above where it began ({first:.3g}). "
             "Try a lower learning rate or a longer warm-up."
@@ -59,7 +64,7 @@ def reading(train: Points, held_out: Points) -> str:
         step, lowest = min(held_out, key=lambda point: point[1])
         return (
             f"Overfitting: the held-out loss was lowest at step {step:.0f} ({lowest:.3g}) and rose to "
-            f"{held_out[-1][1]:.3g} while the training loss went on falling. Fewer epochs, a lower learning rate "
+            f"{held_out[-1][1]:.3g} by the end, while the training loss did not. Fewer epochs, a lower learning rate "
             "or more data would help."
         )
     if shape == "underfitting":
@@ -86,9 +91,10 @@ def shape_of(train: Points, held_out: Points) -> Shape:
     doubt = max(NOTICEABLE * abs(first), 2 * _noise(curve) * math.sqrt(2 / _tail(curve)))
     if last > first + doubt or _ends(train)[1] > _ends(train)[0] + max(doubt, 2 * _noise(train)):
         return "diverged"
-    lowest = min(value for _, value in held_out) if held_out else math.inf
-    if curve is held_out and held_out[-1][1] - lowest > max(NOTICEABLE * abs(lowest), 2 * _noise(curve)):
-        return "overfitting"
+    if curve is held_out:
+        step, lowest = min(held_out, key=lambda point: point[1])
+        if held_out[-1][1] - lowest > max(NOTICEABLE * abs(lowest), 2 * _noise(curve)):
+            return "diverged" if _rises_after(train, step) else "overfitting"
     if first - last < doubt:
         return "underfitting"
     quarter = _tail(curve, 0.25)
@@ -97,6 +103,14 @@ def shape_of(train: Points, held_out: Points) -> Shape:
     if late > max(0.1 * (first - last), doubt / 2):
         return "improving"
     return "fine"
+
+
+def _rises_after(train: Points, step: float) -> bool:
+    """Whether the training loss, too, ends above where it was around `step`."""
+    before = [value for at, value in train if at <= step][-_tail(train) :]
+    if not before or train[-1][0] <= step:
+        return False
+    return _ends(train)[1] > fmean(before) + max(NOTICEABLE * abs(fmean(before)), 2 * _noise(train))
 
 
 def _tail(points: Points, share: float = 0.1) -> int:

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from align.report.measures import PART_NAMES, Compared, compared, verdicts, words
+from align.report.measures import PART_NAMES, Compared, title, verdicts, wins
 from align.report.numbers import interval, number
 from align.report.view import RunView
 
-SAID = {
-    "pass": "Let through",
-    "fail": "Stopped by the gate",
-    "inconclusive": "Not decided",
-    "error": "The gate could not read its measurements",
-}
+STOPPED = {"pass": "Let through", "fail": "Stopped by the gate", "inconclusive": "Stopped: the gate could not tell",
+           "error": "Stopped: the gate had nothing valid to read"}  # fmt: skip
+TOLD = {"pass": "Passed", "fail": "Failed the gate", "inconclusive": "The gate could not tell",
+        "error": "The gate had nothing valid to read"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The verdict in a word or two, its tone (a CSS class), and the sentences under it."""
+    """The verdict in a few words, its tone (a CSS class), and the sentences under it."""
 
     word: str
     tone: str
@@ -28,19 +26,30 @@ class Headline:
 
 def headline(view: RunView) -> Headline:
     """What somebody who reads nothing else should know."""
-    pairs = compared(view)
-    wins = [pair for pair in pairs if pair.is_win_rate and pair.measurement.value is not None]
-    sentences = [*_gate_sentences(view), *(win_rate_said(pair) for pair in wins[:1])]
+    best = [pair for pairs in wins(view).values() for pair in pairs if pair.measurement.value is not None]
+    sentences = [*_gate_sentences(view), *(win_rate_said(pair) for pair in best[:1])]
+    if view.verdict is not None:
+        return Headline(verdict_said(view), view.verdict, tuple(sentences))
+    waiting = [step.name for step in view.steps if step.state == "waiting"]
+    unmade = [step for step in view.steps if not step.manifest]
+    if waiting:
+        return Headline("Waiting for people", "none", (f"At {', '.join(waiting)}.", *sentences))
+    if unmade:
+        said = f"{len(unmade)} of {len(view.steps)} steps have not been made."
+        return Headline("Not finished", "none", (said, *sentences))
+    return Headline("Not judged", "none", tuple(sentences))
+
+
+def verdict_said(view: RunView) -> str:
+    """The verdict in words; a gate that only reports stops nothing, and is not said to."""
     if view.verdict is None:
-        unfinished = [step for step in view.steps if not step.manifest]
-        word = "Not finished" if unfinished else "Not judged"
-        waiting = [step.name for step in view.steps if step.state == "waiting"]
-        if waiting:
-            sentences.insert(0, f"Waiting for people at {', '.join(waiting)}.")
-        elif unfinished:
-            sentences.insert(0, f"{len(unfinished)} of {len(view.steps)} steps have not been made.")
-        return Headline(word, "none", tuple(sentences))
-    return Headline(SAID[view.verdict], view.verdict, tuple(sentences))
+        return "Not judged"
+    return (TOLD if only_reports(view) else STOPPED)[view.verdict]
+
+
+def only_reports(view: RunView) -> bool:
+    """Whether the recipe's gate tells without stopping."""
+    return any(step.config.get("on_fail") == "report" for step in view.of_stage("gate"))
 
 
 def _gate_sentences(view: RunView) -> list[str]:
@@ -49,15 +58,17 @@ def _gate_sentences(view: RunView) -> list[str]:
         return ["The recipe gave the gate nothing to ask."] if view.step("gate") else []
     counts = Counter(line.verdict for line in lines)
     sentences = [f"{counts['pass']} of {len(lines)} margins held."]
-    for verdict, said in (("fail", "Failed"), ("inconclusive", "Not decided"), ("error", "Not readable")):
-        names = [f"{words(line.instrument)}, {words(line.metric)}" for line in lines if line.verdict == verdict]
+    for verdict, said in (("fail", "Failed"), ("error", "Not readable"), ("inconclusive", "Not decided")):
+        names = [title(line.instrument, line.metric) for line in lines if line.verdict == verdict]
         if names:
             sentences.append(f"{said}: {'; '.join(names)}.")
+    if only_reports(view) and view.verdict != "pass":
+        sentences.append("The recipe's gate only reports: nothing was stopped.")
     return sentences
 
 
 def win_rate_said(pair: Compared) -> str:
-    """`The tuned model won 0.64 [0.59, 0.69] of 300 comparisons with the SFT model.`"""
+    """`The tuned model won 0.642 [0.592, 0.692] of 300 comparisons with the SFT model: more than …`."""
     m = pair.measurement
     loser = f" with the {PART_NAMES.get(pair.against, pair.against)} model" if pair.against else ""
     sure = "" if m.low is None or m.high is None else _sureness(m.low, m.high)
@@ -69,7 +80,7 @@ def win_rate_said(pair: Compared) -> str:
 
 def _sureness(low: float, high: float) -> str:
     if low > 0.5:
-        return ": more than half, and more than chance explains"
+        return ", more than chance explains"
     if high < 0.5:
-        return ": fewer than half, and fewer than chance explains"
-    return ": no more than chance may explain"
+        return ", less than chance explains"
+    return ", which may be chance"

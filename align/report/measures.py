@@ -1,15 +1,39 @@
-"""The measurements of a run, brought together: each metric for base, SFT and tuned, and what was compared in pairs."""
+"""The measurements of a run, brought together: each metric for base, SFT and tuned, how they differ, and who won."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from align.evals.instruments import INSTRUMENTS, metrics
 from align.records import GateVerdict, Measurement
 from align.report.view import PARTS, RunView, StepView
 
 PART_NAMES = {"base": "base", "sft": "SFT", "tuned": "tuned"}
 BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": "neither way is better"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One paired comparison of two models over the same items."""
+
+    measurement: Measurement
+    against: str | None
+
+    @property
+    def title(self) -> str:
+        return title(self.measurement.instrument, self.measurement.metric)
+
+    @property
+    def models(self) -> str:
+        """`tuned over SFT` for a win rate, `tuned − SFT` for a difference."""
+        model, against = self.measurement.model, self.against or "?"
+        between = "over" if self.is_win_rate else "−"
+        return f"{PART_NAMES.get(model, model)} {between} {PART_NAMES.get(against, against)}"
+
+    @property
+    def is_win_rate(self) -> bool:
+        return self.measurement.meta.get("statistic") == "win_rate"
 
 
 @dataclass(frozen=True)
@@ -22,32 +46,19 @@ class Panel:
     better: str
     rows: tuple[tuple[str, Measurement | None], ...]
     """Each model's part (`base`, `sft`, `tuned`) and its measurement; none where it was not measured."""
+    differences: tuple[Compared, ...]
+    """New minus old, item by item."""
     simulated: bool
 
     @property
     def title(self) -> str:
         return title(self.instrument, self.metric)
 
-
-@dataclass(frozen=True)
-class Compared:
-    """One paired comparison of two models."""
-
-    measurement: Measurement
-    against: str | None
-
     @property
-    def title(self) -> str:
-        return title(self.measurement.instrument, self.measurement.metric)
-
-    @property
-    def is_win_rate(self) -> bool:
-        return "win" in self.measurement.metric or "win" in self.measurement.instrument
-
-    @property
-    def null(self) -> float:
-        """The value that says there is no difference."""
-        return 0.5 if self.is_win_rate else 0.0
+    def says(self) -> str:
+        """What the number is, in a phrase; empty for an instrument that is not ours."""
+        known = metrics().get(f"{self.instrument}.{self.metric}")
+        return known.says if known else ""
 
 
 def title(instrument: str, metric: str) -> str:
@@ -56,7 +67,7 @@ def title(instrument: str, metric: str) -> str:
 
 
 def words(name: str) -> str:
-    """A name as it is read aloud: `win_rate` is `win rate`, `refusal.harmful` is `refusal, harmful`."""
+    """A name as it is read aloud: `win_rate` is `win rate`, `dpo_accuracy/reward` is `dpo accuracy, reward`."""
     return name.replace("_", " ").replace(".", ", ").replace("/", ", ")
 
 
@@ -65,41 +76,61 @@ def part(step: StepView) -> str:
     return step.name.split("/")[1] if step.name.count("/") >= 2 else str(step.config.get("model") or step.name)
 
 
-def panels(steps: Iterable[StepView]) -> list[Panel]:
+def panels(view: RunView) -> list[Panel]:
     """One panel a metric, in the order in which the instruments stand in the plan."""
-    found: dict[tuple[str, str], dict[str, Measurement]] = {}
-    for step in steps:
+    found: dict[str, dict[str, dict[str, Measurement]]] = {}
+    for step in view.of_stage("evaluate"):
         for measurement in step.records("measurements.jsonl", Measurement):
-            found.setdefault((measurement.instrument, measurement.metric), {})[part(step)] = measurement
-    present = {name for models in found.values() for name in models}
+            found.setdefault(measurement.instrument, {}).setdefault(measurement.metric, {})[part(step)] = measurement
+    present = {name for by_metric in found.values() for models in by_metric.values() for name in models}
     shown = [name for name in PARTS if name in present] + sorted(present - set(PARTS))
-    order = {instrument: place for place, (instrument, _) in reversed(list(enumerate(found)))}
+    differences = [pair for pair in compared(view) if not pair.is_win_rate]
     return [
         Panel(
             instrument=instrument,
             metric=metric,
-            unit=first.unit,
-            better=BETTER[first.better],
+            unit=one.unit,
+            better=BETTER[one.better],
             rows=tuple((name, models.get(name)) for name in shown),
+            differences=tuple(
+                pair
+                for pair in differences
+                if (pair.measurement.instrument, pair.measurement.metric) == (instrument, metric)
+            ),
             simulated=any(m.provenance == "simulated" for m in models.values()),
         )
-        for (instrument, metric), models in sorted(found.items(), key=lambda entry: order[entry[0][0]])
-        for first in (next(iter(models.values())),)
+        for instrument, by_metric in found.items()
+        for metric, models in by_metric.items()
+        for one in [next(iter(models.values()))]
     ]
+
+
+def leading(view: RunView, found: Sequence[Panel]) -> list[Panel]:
+    """The panels to show first: what the gate asked about, or each instrument's first metric where it asked nothing."""
+    asked = {(line.instrument, line.metric) for line in verdicts(view)}
+    chosen = [panel for panel in found if (panel.instrument, panel.metric) in asked]
+    first = {panel.instrument: panel for panel in reversed(found)}
+    return chosen or [panel for panel in found if first[panel.instrument] is panel]
 
 
 def compared(view: RunView) -> list[Compared]:
-    """The paired differences and win rates that the gate read."""
-    return [
-        Compared(measurement, _against(measurement))
+    """Paired differences and win rates, what was tuned against what it came from before anything else."""
+    found = [
+        Compared(measurement, str(against) if against is not None else None)
         for step in view.of_stage("gate")
         for measurement in step.records("compared.jsonl", Measurement)
+        for against in [measurement.meta.get("against")]
     ]
+    return sorted(found, key=lambda pair: (pair.measurement.model != "tuned", pair.against != "sft"))
 
 
-def _against(measurement: Measurement) -> str | None:
-    against = measurement.meta.get("against")
-    return str(against) if against is not None else None
+def wins(view: RunView) -> dict[str, list[Compared]]:
+    """Win rates by the models compared: `tuned over SFT` first."""
+    found: dict[str, list[Compared]] = {}
+    for pair in compared(view):
+        if pair.is_win_rate:
+            found.setdefault(pair.models, []).append(pair)
+    return found
 
 
 def verdicts(view: RunView) -> list[GateVerdict]:
@@ -109,9 +140,7 @@ def verdicts(view: RunView) -> list[GateVerdict]:
     return sorted(lines, key=lambda line: order.index(line.verdict))
 
 
-def first(view: RunView, found: Sequence[Panel]) -> list[Panel]:
-    """The panels to show first: what the gate asked about, or each instrument's first metric where it asked nothing."""
-    asked = {(line.instrument, line.metric) for line in verdicts(view)}
-    chosen = [panel for panel in found if (panel.instrument, panel.metric) in asked]
-    leading = {panel.instrument: panel for panel in reversed(found)}
-    return chosen or [panel for panel in found if leading[panel.instrument] is panel]
+def blind_spots(found: Iterable[Panel]) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What each instrument that was used measures, and what it cannot see."""
+    used = dict.fromkeys(panel.instrument for panel in found)
+    return [(words(name), INSTRUMENTS[name].measures, INSTRUMENTS[name].flaws) for name in used if name in INSTRUMENTS]

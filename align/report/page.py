@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from align.records import GateVerdict
 from align.report import lineage, measures, numbers, plots, samples
 from align.report.curves import Curve, curves, reading, shape_of
 from align.report.headline import headline
-from align.report.summaries import Table, tables
+from align.report.people import People, people, rated
+from align.report.summaries import tables
 from align.report.view import RunView, StepView, pretty
 
 TRAINED = {"base": "Pretraining", "sft": "Supervised fine-tuning", "dpo": "Preference tuning (DPO)"}
 BESIDE_LOSS = ("rewards/accuracies", "rewards/margins", "mean_token_accuracy")
+WITH_OTHERS = "Share of judgments that agree with the majority of the others"
+FIRST_SHOWN = "Share won by the answer shown first (one half if the side means nothing)"
+MOST_PEOPLE = 40
+"""More annotators than this are told in sentences and a table alone."""
 LEVELS = {"rewards/accuracies": 0.5, "rewards/margins": 0.0}
 METRIC_NAMES = {
     "loss": "loss",
@@ -49,28 +55,32 @@ def page(view: RunView) -> str:
     )
     environment.filters.update(
         num=numbers.number, duration=numbers.duration, memory=numbers.memory, count=numbers.count,
-        short=numbers.short, words=measures.words, svg=Markup,
+        words=measures.words, rated=rated, prompts=_prompts, svg=Markup,
     )  # fmt: skip
     environment.globals.update(interval=numbers.interval, DASH=numbers.DASH, part_names=measures.PART_NAMES)
     return environment.get_template("page.html.j2").render(_contents(view))
 
 
 def _contents(view: RunView) -> dict[str, Any]:
-    panels = measures.panels(view.of_stage("evaluate"))
+    panels = measures.panels(view)
+    leading = measures.leading(view, panels)
+    judged = people(view)
     made = [step for step in view.steps if step.manifest]
     return {
         "view": view,
         "headline": headline(view),
         "stations": lineage.stations(view),
-        "trainings": trainings(view),
-        "panels": [(panel, _panel_plot(panel)) for panel in panels],
-        "compared": _compared(view),
-        "verdicts": measures.verdicts(view),
+        "verdicts": [(line, _strip(line)) for line in measures.verdicts(view)],
+        "leading": [(panel, _panel_plot(panel)) for panel in leading],
+        "further": [(panel, _panel_plot(panel)) for panel in panels if panel not in leading],
+        "blind_spots": measures.blind_spots(panels),
+        "wins": [(models, pairs, _wins_plot(models, pairs)) for models, pairs in measures.wins(view).items()],
         "samples": samples.samples(view),
-        "people": [table for stage in ("label", "pair") for table in _told(view, stage)],
-        "people_made": view.simulated or any(step.config.get("desk") == "simulated" for step in view.of_stage("label")),
-        "data": _told(view, "prepare"),
-        "chain": [(made, lineage.parents_said(made)) for made in lineage.chain(view)],
+        "trainings": trainings(view),
+        "people": judged,
+        "people_plots": _people_plots(judged) if judged else [],
+        "data": [table for step in view.of_stage("prepare") for table in tables(step.summary(), "counts")],
+        "chain": [(one, lineage.parents_said(one)) for one in lineage.chain(view)],
         "costs": made,
         "total_s": sum(step.manifest.get("seconds") or 0.0 for step in made) if made else None,
         "longest_s": max((step.manifest.get("seconds") or 0.0 for step in made), default=0.0) or 1.0,
@@ -118,31 +128,31 @@ def _panel_plot(panel: measures.Panel) -> str:
     return plots.whiskers(rows, name=f"{panel.instrument} {panel.metric}", shares=panel.unit == "share")
 
 
-def _compared(view: RunView) -> list[tuple[str, list[measures.Compared], str]]:
-    """Comparisons of one sort (win rates; differences in one unit) share a plot."""
-    groups: dict[tuple[bool, str], list[measures.Compared]] = {}
-    for pair in measures.compared(view):
-        groups.setdefault((not pair.is_win_rate, pair.measurement.unit), []).append(pair)
+def _wins_plot(models: str, pairs: list[measures.Compared]) -> str:
+    rows = [plots.Whisker(_prompts(m.metric), m.model, m.value, m.low, m.high) for p in pairs for m in [p.measurement]]
+    return plots.whiskers(rows, name=f"wins {models}", shares=True, null=0.5, label_inches=1.1)
+
+
+def _prompts(metric: str) -> str:
+    """Which prompts a win rate is over."""
+    return "all prompts" if metric == "raw" else measures.words(metric)
+
+
+def _people_plots(judged: People) -> list[tuple[str, str]]:
+    """How often each annotator is with the others, and how often the answer shown first won."""
+    if not judged.annotators or len(judged.annotators) > MOST_PEOPLE:
+        return []
+    asked: tuple[tuple[str, float | None, list[plots.Whisker]], ...] = (
+        (WITH_OTHERS, None, [plots.Whisker(one.name, "ink", *one.with_others) for one in judged.annotators]),
+        (FIRST_SHOWN, 0.5, [plots.Whisker(one.name, "ink", *one.first_shown) for one in judged.annotators]),
+    )
     return [
-        (f"Differences, in {unit}" if differences else "Win rates", pairs, _compared_plot(pairs))
-        for (differences, unit), pairs in sorted(groups.items())
+        (caption, plots.whiskers(rows, name=caption, shares=True, null=null, label_inches=1.1))
+        for caption, null, rows in asked
     ]
 
 
-def _compared_plot(pairs: list[measures.Compared]) -> str:
-    rows = [
-        plots.Whisker(_compared_label(pair), m.model, m.value, m.low, m.high)
-        for pair in pairs
-        for m in [pair.measurement]
-    ]
-    unit = pairs[0].measurement.unit
-    return plots.whiskers(rows, name=f"compared {unit}", shares=unit == "share", null=pairs[0].null, label_inches=2.1)
-
-
-def _compared_label(pair: measures.Compared) -> str:
-    against = "" if pair.against is None else f", to {measures.PART_NAMES.get(pair.against, pair.against)}"
-    return pair.title + against
-
-
-def _told(view: RunView, stage: str) -> list[Table]:
-    return [table for step in view.of_stage(stage) for table in tables(step.summary(), step.name)]
+def _strip(line: GateVerdict) -> str:
+    # the gate says a loss in the metric's unit, to be under the margin, or a distance to a bound, to be under zero
+    edge = line.margin if line.why.startswith("worse by") else 0.0
+    return plots.margin_strip(line.difference, line.low, line.high, edge=edge)

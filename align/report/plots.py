@@ -87,6 +87,26 @@ def learning_curve(train: Points, held_out: Points, *, name: str, metric: str, l
     return _svg(figure, name, f"{metric} by step: " + ", ".join(ends))
 
 
+def margin_strip(difference: float | None, low: float | None, high: float | None, *, edge: float) -> str:
+    """One line of the gate: its interval, and the edge that all of it must stay to the left of."""
+    if difference is None or low is None or high is None:
+        return ""
+    left, right = min(low, edge), max(high, edge)
+    room = 0.12 * (right - left) or 1.0
+    left, right = left - room, right + room
+
+    def x(value: float) -> str:
+        return f"{1 + 118 * (value - left) / (right - left):.1f}"
+
+    said = f"{difference:.3g}, from {low:.3g} to {high:.3g}; the edge is at {edge:.3g}"
+    return (
+        f'<svg class="strip" viewBox="0 0 120 16" role="img" aria-label="{said}">'
+        f'<rect x="{x(edge)}" y="0" width="{120 - float(x(edge)):.1f}" height="16" class="beyond"/>'
+        f'<path d="M{x(edge)} 0V16" class="edge"/><path d="M{x(low)} 8H{x(high)}" class="reach"/>'
+        f'<circle cx="{x(difference)}" cy="8" r="3.2" class="point"/></svg>'
+    )
+
+
 def _said(row: Whisker) -> str:
     if row.value is None:
         return "not measured"
@@ -96,15 +116,12 @@ def _said(row: Whisker) -> str:
 
 def _limits(rows: Sequence[Whisker], *, shares: bool, null: float | None) -> tuple[float, float]:
     values = [v for row in rows for v in (row.value, row.low, row.high) if v is not None and math.isfinite(v)]
-    if shares and null is None and all(0 <= v <= 1 for v in values):
+    if shares and all(0 <= v <= 1 for v in values):  # all of it, so that one plot can be held against another
         return -0.02, 1.02
     values += [] if null is None else [null]
     if not values:
         return 0.0, 1.0
     low, high = min(values), max(values)
-    if null is not None:  # as far on one side as on the other, so that the eye does not take an edge for a gain
-        reach = max(high - null, null - low, 0.05 if shares else 0.0) or 1.0
-        low, high = null - reach, null + reach
     room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     return low - room, high + room
 
@@ -120,9 +137,12 @@ def _thinned(points: Points) -> list[tuple[float, float]]:
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(width, height))
     axes = figure.add_subplot()
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
     axes.tick_params(length=0, labelsize=9, colors=_COLOURS["ink"])
     axes.xaxis.label.set(color=_COLOURS["faint"], size=9)
     return figure, axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from align.report.headline import headline
-from align.report.measures import PART_NAMES, compared, first, panels, title, verdicts
+from align.report.measures import PART_NAMES, leading, panels, title, verdicts, wins
 from align.report.numbers import DASH, number
 from align.report.view import RunView
 
@@ -46,8 +46,7 @@ def verdict_line(view: RunView) -> Text:
 
 def models_table(view: RunView) -> Table | None:
     """What the gate asked about, for each model; None where nothing was measured."""
-    found = panels(view.of_stage("evaluate"))
-    shown = first(view, found)
+    shown = leading(view, panels(view))
     if not shown:
         return None
     table = _table("", *(PART_NAMES.get(part, part) for part, _ in shown[0].rows))
@@ -61,17 +60,15 @@ def models_table(view: RunView) -> Table | None:
 
 
 def wins_table(view: RunView) -> Table | None:
-    """Win rates; None where none was taken."""
-    wins = [pair for pair in compared(view) if pair.is_win_rate]
-    if not wins:
+    """Win rates of the tuned model over the policy it came from; None where none was taken."""
+    won = wins(view)
+    if not won:
         return None
     table = _table("win rate", "share won", "n")
-    for pair in wins:
-        m = pair.measurement
-        name = f"{PART_NAMES.get(m.model, m.model)} over {PART_NAMES.get(pair.against or '', pair.against or DASH)}"
-        table.add_row(
-            f"{name}: {m.metric.replace('_', ' ')}", f"{_short(m.value)} [{_short(m.low)}, {_short(m.high)}]", str(m.n)
-        )
+    for models, pairs in list(won.items())[:1]:
+        for m in (pair.measurement for pair in pairs):
+            name = f"{models}: {m.metric.replace('_', ' ')}"
+            table.add_row(name, f"{_short(m.value)} [{_short(m.low)}, {_short(m.high)}]", str(m.n))
     return table
 
 
@@ -98,7 +95,7 @@ def _table(*head: str) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True, header_style="dim")
     for place, name in enumerate(head):
         table.add_column(name, justify="right" if place else "left")
     return table

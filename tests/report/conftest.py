@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 
-from align.records import Candidate, GateVerdict, Measurement, Message, Prompt
+from align.configs import GateConfig
+from align.evals import gates
+from align.evals.instruments import INSTRUMENTS
+from align.evals.summary import measurements
+from align.records import Candidate, ItemScore, Message, Prompt
 from align.report.view import RunView, StepView
 from align.store import jsonl
 
 PARTS = ("base", "sft", "tuned")
 KNOWN_AS = {"base": "model", "sft": "model", "dpo": "model", "prepare": "data", "generate": "candidates"}
 """The names under which stages know what other steps made."""
-FACTS = ("Anna Lund was born in", "The river of Weston is the", "Old Peter works as a")
 
 
 def digest(text: str) -> str:
@@ -83,25 +86,26 @@ def made_run(
         preferences = "pair"
         step("generate", "generate", {"samples_per_prompt": 4}, (policy, "prepare"), 14.0)
         asked = step("label", "label", {"desk": "simulated" if simulated else "file"}, ("generate", "prepare"), 0.8)
-        summary(
-            asked,
-            {
-                "comparisons": 1200,
-                "judgments": 3600,
-                "provenance": origin or "human",
-                "annotators": {f"careful-{i}": {"judgments": 900, "share_first": 0.49 + i / 100} for i in range(4)},
-            },
-        )
+        told = {
+            "n_judgments": 3600,
+            "agreement": {"raw": 0.79, "krippendorff_alpha": 0.58, "n_units": 1200},
+            "annotators": [
+                annotator(name, origin or "human") for name in ("ann", "bea", "cyd", "first-biased", "spammer")
+            ],
+            "provenance": {origin or "human": 3600},
+        }
+        summary(asked, {**told, "n_comparisons": 1200})
         paired = step("pair", "pair", {"label": "majority"}, ("label", "generate", "prepare"), 0.4)
+        dropped = {"tie": 61, "both bad": 20, "too little agreement": 15}
         summary(
             paired,
             {
-                "pairs": 1104,
-                "ties": 61,
-                "both_bad": 20,
-                "krippendorff_alpha": 0.58,
-                "raw_agreement": 0.79,
-                "dropped": {"tie": 61, "both bad": 20, "too little agreement": 15},
+                **told,
+                "n_compared": 1200,
+                "n_train": 994,
+                "n_test": 110,
+                "dropped": dropped,
+                "longer_chosen_share": 0.63,
             },
         )
     path = step("dpo", "dpo", {"beta": 0.1, "learning_rate": 1.5e-4}, (policy, preferences), 31.4)
@@ -109,64 +113,32 @@ def made_run(
     for part, stage in zip(parts, ("base", policy, "dpo") if sft else ("base", "dpo"), strict=True):
         path = step(f"answers/{part}", "generate", {"of": "test_prompts"}, (stage, "prepare"), 3.3)
         jsonl.write(path / "candidates.jsonl", [made_answer(prompt, part) for prompt in prompts])
-    measured = {
-        ("facts", "accuracy"): ("share", "higher", (0.61, 0.64, 0.63)),
-        ("refusal", "harmful"): ("share", "higher", (0.22, 0.41, 0.78)),
-        ("refusal", "lookalike"): ("share", "lower", (0.10, 0.09, 0.12)),
-        ("pronouns", "slope"): ("nats", "neither", (0.93, 0.90, 0.97)),
-        ("length", "mean_words"): ("words", "neither", (14.1, 11.2, 12.9)),
-        ("held_out_pairs", "accuracy"): ("share", "higher", (None, None, 0.71)),
-    }
+    scored = {part: item_scores(rng, part, policy) for part in parts}
+    results = {}
     for part in parts:
-        for instrument in dict.fromkeys(name for name, _ in measured):
+        for name, rows in scored[part].items():
             path = step(
-                f"evaluate/{part}/{instrument}",
+                f"evaluate/{part}/{name}",
                 "evaluate",
-                {"instrument": instrument, "model": part},
+                {"instrument": name, "model": part},
                 ("prepare", f"answers/{part}"),
                 0.7,
             )
-            jsonl.write(
-                path / "measurements.jsonl",
-                [
-                    measurement(instrument, metric, part, values[PARTS.index(part)], unit, better, origin)
-                    for (named, metric), (unit, better, values) in measured.items()
-                    if named == instrument
-                ],
-            )
+            found = measurements(INSTRUMENTS[name], rows, model=part, provenance=origin)
+            jsonl.write(path / "measurements.jsonl", found)
+            results[part, name] = gates.Measured(part, name, rows, provenance=origin)
     if verdict is not None:
-        judged = step("gate", "gate", {"alpha": 0.05}, [s.name for s in steps if s.stage == "evaluate"], 0.2)
-        against = "sft" if sft else "base"
-        jsonl.write(
-            judged / "compared.jsonl",
-            [
-                compared("win_rate", "true", against, 0.642, 0.05, origin),
-                compared("win_rate", "length_matched", against, 0.618, 0.07, origin),
-                compared("facts", "accuracy", against, -0.010, 0.018, origin),
-                compared("refusal", "harmful", against, 0.37, 0.06, origin),
-                compared("refusal", "lookalike", against, 0.031, 0.024, origin),
-            ],
-        )
-        jsonl.write(
-            judged / "verdicts.jsonl",
-            [
-                line(
-                    "facts",
-                    "accuracy",
-                    against,
-                    0.02,
-                    0.010,
-                    0.018,
-                    "inconclusive",
-                    "the interval holds the margin; about 1,900 items would decide",
-                ),
-                line("refusal", "lookalike", against, 0.05, 0.031, 0.024, verdict, "the upper end is over the margin"),
-                line("win_rate", "true", against, 0.55, -0.092, 0.05, "pass", "the lower end is above 0.55"),
-            ],
-        )
-        summary(judged, {"verdict": verdict, "blocks": verdict != "pass"})
-        measurements = [s.name for s in steps if s.stage == "evaluate"]
-        step("export", "export", {"form": "merged"}, ("dpo", "gate", "prepare", preferences, *measurements), 1.1)
+        evaluated = [s.name for s in steps if s.stage == "evaluate"]
+        config = GateConfig(on_fail="report" if verdict == "report" else "stop")
+        judged = step("gate", "gate", config.model_dump(mode="json"), evaluated, 0.2)
+        lines = gates.judge(config, results)
+        if verdict == "pass":
+            lines = [line for line in lines if line.verdict == "pass"]
+        jsonl.write(judged / "compared.jsonl", gates.compared(results))
+        jsonl.write(judged / "verdicts.jsonl", lines)
+        verdict = gates.overall(lines, config)
+        summary(judged, {"verdict": verdict, "on_fail": config.on_fail})
+        step("export", "export", {"form": "merged"}, ("dpo", "gate", "prepare", preferences, *evaluated), 1.1)
     recipe = {"title": "A made world", "seed": 0, "dpo": {"beta": 0.1}}
     return RunView(
         "quickstart",
@@ -206,59 +178,65 @@ def made_answer(prompt: Prompt, part: str) -> Candidate:
     )
 
 
-def measurement(
-    instrument: str, metric: str, part: str, value: float | None, unit: str, better: Any, origin: Any
-) -> Measurement:
-    width = 0.05 if unit == "share" else 0.8 if unit == "words" else 0.12
-    ends = {} if value is None else {"value": value, "low": value - width, "high": value + width}
-    return Measurement(
-        instrument=instrument,
-        metric=metric,
-        model=part,
-        n=300 if value is not None else 0,
-        n_unscored=2 if value is not None else 300,
-        better=better,
-        unit=unit,
-        method="Wilson",
-        provenance=origin,
-        **ends,
-    )
+def annotator(name: str, origin: str) -> dict[str, Any]:
+    first = {"first-biased": 0.71}.get(name, 0.5)
+    others = {"spammer": 0.49}.get(name, 0.82)
+    return {
+        "name": name,
+        "provenance": origin,
+        "n_judgments": 720,
+        "with_others": {"n": 700, "share": others, "low": others - 0.04, "high": others + 0.04},
+        "first_shown": {"n": 690, "share": first, "low": first - 0.04, "high": first + 0.04},
+        "longer": {"n": 600, "share": 0.6, "low": 0.56, "high": 0.64},
+        "faults": ["prefers the answer shown first (71% of 690)"] if first > 0.6 else [],
+    }
 
 
-def compared(instrument: str, metric: str, against: str, value: float, half: float, origin: Any) -> Measurement:
-    return Measurement(
-        instrument=instrument,
-        metric=metric,
-        model="tuned",
-        value=value,
-        low=value - half,
-        high=value + half,
-        n=298,
-        n_unscored=2,
-        better="higher",
-        unit="share",
-        method="paired t, clustered",
-        provenance=origin,
-        meta={"against": against},
-    )
-
-
-def line(
-    instrument: str, metric: str, against: str, margin: float, difference: float, half: float, verdict: Any, why: str
-) -> GateVerdict:
-    return GateVerdict(
-        instrument=instrument,
-        metric=metric,
-        model="tuned",
-        against=against,
-        margin=margin,
-        difference=difference,
-        low=difference - half,
-        high=difference + half,
-        n=298,
-        verdict=verdict,
-        why=why,
-    )
+def item_scores(rng: Random, part: str, policy: str) -> dict[str, list[ItemScore]]:
+    """Rows of four instruments for one model: some items unscored, the tuned one better, at a price."""
+    place = PARTS.index(part)
+    shares = {
+        ("facts", "accuracy"): (0.61, 0.64, 0.63),
+        ("refusal", "harmful"): (0.22, 0.41, 0.78),
+        ("refusal", "harmless"): (0.10, 0.04, 0.22),
+    }
+    rows: dict[str, list[ItemScore]] = {"facts": [], "utility": [], "refusal": [], "pronouns": [], "dpo_accuracy": []}
+    for (instrument, metric), values in shares.items():
+        for i in range(300):
+            lost = i < 2
+            value = None if lost else float(Random(f"{metric} {i}").random() < values[place])
+            why = "an answer is empty" if lost else None
+            rows[instrument].append(
+                ItemScore(
+                    instrument=instrument, metric=metric, model=part, item_id=f"{i}", value=value, unscored_because=why
+                )
+            )
+    for i in range(300):
+        kind = ("fact", "harmful", "lookalike")[i % 3]
+        value = rng.gauss((-0.6, 0.2, 0.7)[place], 0.8)
+        meta = {"kind": kind, "samples": [[value, rng.randint(5, 14)]]}
+        rows["utility"].append(
+            ItemScore(instrument="utility", metric="mean", model=part, item_id=f"{i}", value=value, meta=meta)
+        )
+    for i in range(48):
+        x = (i % 16 - 7.5) / 4
+        value = x * (0.93, 0.90, 0.97)[place] + rng.gauss(0, 0.3)
+        rows["pronouns"].append(
+            ItemScore(
+                instrument="pronouns", metric="skew", model=part, item_id=f"{i}", value=value,
+                cluster=f"{i % 16}", meta={"x": x},
+            )
+        )  # fmt: skip
+    for i in range(110):
+        row = ItemScore(
+            instrument="dpo_accuracy", metric="per_token", model=part, item_id=f"{i}", value=float(rng.random() < 0.6)
+        )
+        rows["dpo_accuracy"].append(row)
+        if part == "tuned":
+            rows["dpo_accuracy"].append(
+                row.model_copy(update={"metric": "reward", "value": float(rng.random() < 0.71)})
+            )
+    return rows
 
 
 def log(rng: Random, n: int, start: float, end: float, *, held_out: int, turn: float = 0.0) -> list[dict[str, Any]]:
@@ -316,6 +294,6 @@ def dpo_log(rng: Random) -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.fixture
-def view(tmp_path: Path) -> RunView:
-    return made_run(tmp_path)
+@pytest.fixture(scope="session")
+def view(tmp_path_factory: pytest.TempPathFactory) -> RunView:
+    return made_run(tmp_path_factory.mktemp("run"))

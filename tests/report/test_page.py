@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import made_run
@@ -13,6 +14,11 @@ from align.report.page import page
 from align.report.view import RunView, StepView
 
 VOID = {"meta", "br", "link", "img", "input", "hr", "path", "use", "rect", "stop"}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page(made_run(tmp_path_factory.mktemp("run")))
 
 
 class Tags(HTMLParser):
@@ -39,18 +45,27 @@ class Tags(HTMLParser):
 @pytest.mark.parametrize(
     "missing",
     [
-        {},
         {"sft": False},
-        {"label": False},
-        {"verdict": None},
+        {"label": False, "verdict": None},
         {"sft": False, "label": False, "verdict": None, "simulated": False},
     ],
 )
-def test_the_page_is_well_formed_whatever_is_missing(tmp_path: Path, missing: dict[str, bool]) -> None:
+def test_the_page_is_well_formed_whatever_is_missing(tmp_path: Path, missing: dict[str, Any]) -> None:
+    balanced(page(made_run(tmp_path, **missing)))
+
+
+def test_the_whole_page_is_well_formed_and_names_nothing_twice(text: str) -> None:
+    ids = balanced(text)
+    assert len(ids) == len(set(ids))
+
+
+def balanced(text: str) -> list[str]:
+    """The ids of a page in which every tag is closed in its turn."""
     tags = Tags()
-    tags.feed(page(made_run(tmp_path, **missing)))  # type: ignore[arg-type]
+    tags.feed(text)
     assert not tags.wrong
     assert not tags.open
+    return tags.ids
 
 
 def test_a_run_of_which_nothing_was_made_is_still_a_page(tmp_path: Path) -> None:
@@ -59,45 +74,49 @@ def test_a_run_of_which_nothing_was_made_is_still_a_page(tmp_path: Path) -> None
     assert "not made" in text
 
 
-def test_the_page_asks_nothing_of_the_network(view: RunView) -> None:
-    text = page(view)
+def test_the_page_asks_nothing_of_the_network(text: str) -> None:
     assert not re.findall(r"<(?:script|link|img|iframe)\b|@import|url\((?!#)", text)
     addresses = set(re.findall(r"https?://[^\s\"'<]+", text))
     assert all(address.startswith("http://www.w3.org/") for address in addresses), addresses
 
 
-def test_what_a_model_wrote_is_text_and_never_markup(view: RunView) -> None:
-    text = page(view)
+def test_what_a_model_wrote_is_text_and_never_markup(text: str) -> None:
     assert "&lt;b&gt;born&lt;/b&gt; born in &amp; in" in text
     assert "<b>born</b>" not in text
 
 
-def test_answers_to_harmful_prompts_are_folded_away(view: RunView) -> None:
-    for found in re.finditer("How can I poison neighbour", page(view)):
-        before = page(view)[: found.start()]
-        assert before.rfind("<details>") > before.rfind("</details>")
+def test_answers_to_harmful_prompts_are_folded_away(text: str) -> None:
+    places = [found.start() for found in re.finditer("How can I poison neighbour", text)]
+    assert places
+    for place in places:
+        opened = text.rfind("<details", 0, place)
+        assert opened > text.rfind("</details>", 0, place)
+        assert text[opened:].startswith('<details class="harm">')
 
 
-def test_equal_runs_give_equal_pages(tmp_path: Path) -> None:
-    assert page(made_run(tmp_path / "one")) == page(made_run(tmp_path / "two"))
+def test_equal_runs_give_equal_pages_wherever_they_lie(text: str, tmp_path: Path) -> None:
+    assert page(made_run(tmp_path / "elsewhere")) == text
 
 
-def test_a_number_that_is_absent_is_a_dash(view: RunView) -> None:
-    card = page(view).split("held out pairs · accuracy")[1].split("</div>")[0]
-    row = re.findall(r"<tr>.*?</tr>", card)[1]
-    assert re.findall(r'<td class="n">(.*?)</td>', row) == ["–", "–", "0", "300"]
-
-
-def test_simulated_results_are_marked_in_every_section_that_shows_them(tmp_path: Path) -> None:
-    marked = page(made_run(tmp_path / "made"))
-    for heading in ("The gate", "Compared item by item", "The people who judged", "facts · accuracy"):
-        assert re.search(rf'{heading}\s*<span class="made">', marked), heading
-    assert 'class="made"' not in page(made_run(tmp_path / "real", simulated=False)).replace(
-        '"provenance": "simulated"', ""
+def test_a_number_that_is_absent_is_a_dash(text: str) -> None:
+    card = (
+        text.split("dpo accuracy · reward</h3>")[-1]
+        if "dpo accuracy · reward</h3>" in text
+        else text.split("dpo accuracy · reward ")[1]
     )
+    rows = re.findall(r"<tr>.*?</tr>", card)
+    assert re.findall(r'<td class="n">(.*?)</td>', rows[1]) == ["–", "–", "–", "–"]
 
 
-def test_the_verdict_is_the_first_thing_said(view: RunView) -> None:
-    text = page(view)
+@pytest.mark.parametrize("heading", ["The gate", "Who wins", "The people who judged", "facts · accuracy"])
+def test_simulated_results_are_marked_wherever_they_stand(text: str, heading: str) -> None:
+    assert re.search(rf'{heading}\s*<span class="made">', text)
+
+
+def test_what_real_people_said_is_not_marked(tmp_path: Path) -> None:
+    assert 'class="made"' not in page(made_run(tmp_path, simulated=False))
+
+
+def test_the_verdict_is_the_first_thing_said(text: str) -> None:
     assert text.index("Stopped by the gate") < text.index("Side by side")
-    assert "The tuned model won 0.642 [0.592, 0.692] of 298 comparisons with the SFT model" in text
+    assert "of 300 comparisons with the SFT model, more than chance explains" in text
