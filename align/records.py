@@ -12,8 +12,15 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_serializer, model_validator
-from pydantic.functional_serializers import SerializerFunctionWrapHandler
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Role = Literal["system", "user", "assistant", "tool"]
 Provenance = Literal["human", "judge", "rule", "simulated"]
@@ -23,7 +30,7 @@ Meta = dict[str, JsonValue]
 
 
 def canonical(value: object) -> str:
-    """JSON with sorted keys, no spaces, no NaN: equal values give equal text (after RFC 8785, floats as Python writes them)."""
+    """JSON with sorted keys, no spaces, no NaN: equal values, equal text (RFC 8785, with floats as Python has them)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 

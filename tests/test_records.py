@@ -250,7 +250,7 @@ def judgments(draw: st.DrawFn) -> Judgment:
                 Flag(good=draw(st.booleans())),
                 Scores(scores={name: draw(numbers) for name in ids}),
             ]
-        )  # fmt: skip
+        )
     )
     if isinstance(verdict, Flag):
         ids = ids[:1]

@@ -1,4 +1,4 @@
-"""Artifacts: folders that get their name only when they are whole, with a manifest of what went in and what came out."""
+"""Artifacts: folders that get their name only when they are whole, with a manifest of what went in and came out."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align.errors import StoreError, UsageError
+from align.errors import AlignError, StoreError, UsageError
 from align.ports import Artifact
 from align.store import locks
 from align.store.fingerprint import Digests, files_in, fingerprint, read_json, replace, sync_folder
 
 CRASH_POINTS = ("made", "files-synced", "manifest-written", "renamed")
 """Where `ALIGN_CRASH_AT` can kill this process, so that tests can show what survives."""
+MARK = "store.json"
+FULL_BELOW_BYTES = 2**16
+UNWRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR)
 
 
 def crash_point(name: str, step: str) -> None:
@@ -49,28 +52,52 @@ class Store:
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """The artifact of this key if it is there and every file has the size its manifest says."""
+        artifact = self._opened(stage, key)
+        return artifact if isinstance(artifact, Artifact) else None
+
+    def problem(self, stage: str, key: str) -> str | None:
+        """What is wrong with the artifact of this key, or None where it is whole or not there at all."""
+        artifact = self._opened(stage, key)
+        return artifact if isinstance(artifact, str) else None
+
+    def _opened(self, stage: str, key: str) -> Artifact | str | None:
         folder = self.place(stage, key)
-        if not (folder / "manifest.json").exists():
+        if not folder.is_dir():
             return None
-        artifact = opened(folder)
-        return artifact if artifact.key == key and not torn(artifact) else None
+        try:
+            artifact = opened(folder)
+        except StoreError as error:
+            return str(error)
+        return (torn(artifact) or artifact) if artifact.key == key else "another key stands in its place"
+
+    def claim(self) -> None:
+        """Make the folder a store; UsageError where it holds something that is not ours."""
+        self.refuse_foreign()
+        mark = self.root / MARK
+        if not mark.exists():
+            try:
+                _folder(self.root, self.root)
+                replace(mark, _pretty({"schema": 1, "what": "a store of artifacts made by align"}))
+            except OSError as error:
+                raise_unwritable(error, self.root)
+                raise
+
+    def refuse_foreign(self) -> None:
+        """UsageError where the folder is in use for something else: what is not ours is never written to or cleaned."""
+        if not self.root.is_dir() or (self.root / MARK).exists():
+            return
+        held = next(self.root.iterdir(), None)
+        ours = any(True for pattern in ("*/*/manifest.json", "*/*.partial") for _ in self.root.glob(pattern))
+        if held is not None and not ours:
+            raise UsageError(f"{self.root}: no store of align's, it holds {held.name}; choose a new or empty folder")
 
     @contextmanager
     def making(self, stage: str, key: str, step: str) -> Iterator[Making]:
         """The artifact's lock and an empty `out`; whatever an earlier try left in `work` is still there."""
+        self.claim()
         final = self.place(stage, key)
-        partial = final.with_name(final.name + ".partial")
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            with locks.held(final.with_name(final.name + ".lock"), f"{step} ({stage}/{final.name})"):
-                if (partial / "out").exists():
-                    shutil.rmtree(partial / "out")
-                (partial / "out").mkdir(parents=True)
-                (partial / "work").mkdir(exist_ok=True)
-                yield Making(final, partial / "out", partial / "work")
-        except OSError as error:
-            raise_unwritable(error, self.root)
-            raise
+        with making(final, f"{step} ({stage}/{final.name})", self.root) as place:
+            yield place
 
     def seal(self, making: Making, manifest: Mapping[str, Any]) -> Artifact:
         """Give the artifact its name: files to disk, manifest, rename, parent to disk."""
@@ -83,12 +110,12 @@ class Store:
                 os.fsync(handle)
             finally:
                 os.close(handle)
-            name, size = str(path.relative_to(making.out)), path.stat().st_size
-            files.append({"path": name, "size": size, "sha256": self.digests.file(path, fresh=True)})
+            name, size = path.relative_to(making.out).as_posix(), path.stat().st_size
+            files.append({"path": name, "size": size, "sha256": Digests(None).file(path)})
         crash_point("files-synced", step)
         digest = fingerprint([[file["path"], file["sha256"]] for file in files])
         replace(making.out / "manifest.json", _pretty({**manifest, "digest": digest, "files": files}))
-        for folder in {path.parent for path in files_in(making.out)}:
+        for folder in (making.out, *(path for path in making.out.rglob("*") if path.is_dir())):
             sync_folder(folder)
         crash_point("manifest-written", step)
         if making.final.exists():  # made again by --redo, or torn
@@ -106,17 +133,34 @@ class Store:
         return opened(making.final)
 
     def artifacts(self) -> Iterator[Artifact]:
-        """Every whole artifact, by stage and key."""
-        for path in sorted(self.root.glob("*/*/manifest.json")):
-            if not path.parent.name.endswith((".partial", ".old")):
-                yield opened(path.parent)
+        """Every artifact whose manifest can be read, by stage and key."""
+        for folder in self._folders():
+            with suppress(StoreError):
+                yield opened(folder)
+
+    def unreadable(self) -> Iterator[Path]:
+        """Folders of artifacts whose manifest cannot be read."""
+        for folder in self._folders():
+            try:
+                opened(folder)
+            except StoreError:
+                yield folder
+
+    def _folders(self) -> list[Path]:
+        paths = (path.parent for path in self.root.glob("*/*/manifest.json"))
+        return sorted(path for path in paths if not path.name.endswith((".partial", ".old")))
 
     def partials(self) -> Iterator[Path]:
         """What unfinished runs left: it is used when the same command runs again."""
         yield from sorted(path for path in self.root.glob("*/*.partial") if path.is_dir())
 
+    def litter(self) -> Iterator[Path]:
+        """What a kill at the wrong moment left, of use to nobody."""
+        yield from sorted(path for path in self.root.glob("*/*.old") if path.is_dir())
+
     def remember(self, recipe: str, state: Mapping[str, Any]) -> None:
         """Keep which artifacts a recipe stands on now, for `plan`'s reasons, `show` and `clean`."""
+        self.claim()
         try:
             (self.root / "recipes").mkdir(parents=True, exist_ok=True)
             replace(self.root / "recipes" / f"{recipe}.json", _pretty(state))
@@ -129,12 +173,39 @@ class Store:
         return {path.stem: read_json(path) for path in sorted((self.root / "recipes").glob("*.json"))}
 
 
+@contextmanager
+def making(final: Path, what: str, root: Path) -> Iterator[Making]:
+    """The lock of the artifact that is to stand at `final`, and an empty `out` for it."""
+    partial = final.with_name(final.name + ".partial")
+    try:
+        _folder(final.parent, root)
+        with locks.held(final.with_name(final.name + ".lock"), what):
+            if (partial / "out").exists():
+                shutil.rmtree(partial / "out")
+            (partial / "out").mkdir(parents=True)
+            (partial / "work").mkdir(exist_ok=True)
+            yield Making(final, partial / "out", partial / "work")
+    except AlignError:
+        raise
+    except OSError as error:
+        raise_unwritable(error, root)
+        raise
+    except Exception as error:
+        # writers in other languages (safetensors, torch) say a full disk in words of their own
+        if "No space left" in str(error) or shutil.disk_usage(root).free < FULL_BELOW_BYTES:
+            raise _full(root) from error
+        raise
+
+
 def opened(folder: Path) -> Artifact:
     """The artifact in `folder`; StoreError where its manifest is missing or torn."""
     manifest = read_json(folder / "manifest.json")
     try:
+        files = {(file["path"], file["size"], file["sha256"]) for file in manifest["files"]}
+        if not all(isinstance(path, str) and isinstance(size, int) for path, size, _ in files):
+            raise TypeError("files")
         return Artifact(folder, manifest["key"], manifest["digest"], manifest)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise StoreError(f"{folder}/manifest.json: no `{error.args[0]}`; not a manifest of an artifact") from error
 
 
@@ -155,6 +226,8 @@ def torn(artifact: Artifact, *, deep: Digests | None = None) -> str | None:
                 return f"{path.relative_to(artifact.path)} was added after sealing"
         if artifact.digest != fingerprint([[file["path"], file["sha256"]] for file in artifact.manifest["files"]]):
             return "the manifest's digest is not that of its files"
+        if artifact.key != fingerprint(artifact.manifest["made_from"]):
+            return "the manifest's key is not that of what it was made from"
     return None
 
 
@@ -165,13 +238,44 @@ def _pretty(document: Mapping[str, Any]) -> str:
 
 
 def raise_unwritable(error: OSError, root: Path) -> None:
-    """StoreError for a full disk, UsageError for a place that may not be written; other errors are left alone."""
-    if error.errno == errno.ENOSPC:
-        free = shutil.disk_usage(root).free
+    """StoreError for a full disk, UsageError for a store that may not be written; other errors are left alone."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise _full(root) from error
+    if error.errno == errno.EFBIG:
         raise StoreError(
-            f"{root}: the disk is full ({free:,} bytes free); what was sealed is whole: free space and run again"
+            f"{error.filename or root}: a file reached the largest size that this process may write; "
+            "what was sealed is whole: raise the limit (ulimit -f) and run again"
         ) from error
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+    if error.errno == errno.EIO:
+        raise StoreError(
+            f"{error.filename or root}: the disk failed ({error.strerror}); what was sealed is whole"
+        ) from error
+    if error.errno in UNWRITABLE and _concerns(error, root):
         raise UsageError(
             f"{error.filename or root}: the store cannot be written ({error.strerror}); choose another with --store"
         ) from error
+
+
+def _folder(path: Path, root: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG):
+            raise
+        why = "a file stands in its place" if error.errno == errno.EEXIST else error.strerror
+        raise UsageError(f"{root}: the store cannot be written ({why}); choose another with --store") from error
+
+
+def _full(root: Path) -> StoreError:
+    free = shutil.disk_usage(next(path for path in (root, *root.resolve().parents) if path.exists())).free
+    return StoreError(
+        f"{root}: the disk is full ({free:,} bytes free); what was sealed is whole: free space and run again"
+    )
+
+
+def _concerns(error: OSError, root: Path) -> bool:
+    """Is the error about the store, and not about a file that a stage reads elsewhere?"""
+    if not isinstance(error.filename, (str, os.PathLike)):
+        return error.filename is None
+    place, root = Path(error.filename).absolute(), root.absolute()
+    return place.is_relative_to(root) or root.is_relative_to(place)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from align.errors import RecordError, StoreError
 from align.records import canonical
 
 CACHED_FROM_BYTES = 2**20
+SETTLED_NS = 2 * 10**9
 
 
 def fingerprint(document: object) -> str:
@@ -38,16 +41,16 @@ def files_in(folder: Path) -> Iterator[Path]:
 
 
 class Digests:
-    """sha256 of files and folders. Files of a mebibyte and more are looked up by (path, inode, size, mtime in ns)."""
+    """sha256 of files and folders. Files of a mebibyte and more are read again only when their stat has changed."""
 
     def __init__(self, cache: Path | None) -> None:
         self._cache = cache
-        self._known: dict[str, str] = {}
+        self._known: dict[str, list[object]] = {}
         self._new = False
         if cache is not None and cache.exists():
             try:
                 known = json.loads(cache.read_text(encoding="utf-8"))
-            except ValueError:
+            except (OSError, ValueError):
                 known = {}  # a torn cache costs a second reading, nothing else
             self._known = known if isinstance(known, dict) else {}
 
@@ -55,17 +58,20 @@ class Digests:
         """sha256 of a file's bytes; `fresh` reads them again whatever the cache says."""
         try:
             stat = path.stat()
-            name = f"{path.resolve()}|{stat.st_ino}|{stat.st_size}|{stat.st_mtime_ns}"
-            if not fresh and name in self._known:
-                return self._known[name]
+            name, seen = str(path.resolve()), [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+            known = self._known.get(name)
+            if not fresh and isinstance(known, list) and known[:4] == seen:
+                return str(known[4])
             with open(path, "rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
         except FileNotFoundError as error:
             raise RecordError(f"{path}: no such file or folder") from error
-        except OSError as error:
-            raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
-        if stat.st_size >= CACHED_FROM_BYTES:
-            self._known[name], self._new = digest, True
+        except (OSError, RuntimeError) as error:
+            raise RecordError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        # a file touched a moment ago may change again within one tick of the file system's clock, and look the same
+        settled = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS
+        if stat.st_size >= CACHED_FROM_BYTES and settled:
+            self._known[name], self._new = [*seen, digest], True
         return digest
 
     def anything(self, path: Path) -> str:
@@ -75,20 +81,26 @@ class Digests:
         return self.file(path)
 
     def save(self) -> None:
-        """Write the cache, whole or not at all."""
+        """Write the cache, whole or not at all; where it cannot be written, files are read again next time."""
         if self._new and self._cache is not None and self._cache.parent.is_dir():
-            replace(self._cache, json.dumps(self._known, indent=0, sort_keys=True))
+            with suppress(OSError):
+                replace(self._cache, json.dumps(self._known, indent=0, sort_keys=True))
             self._new = False
 
 
 def replace(path: Path, text: str) -> None:
     """Put `text` at `path` whole or not at all, on disk when this returns."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with open(partial, "w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise
     sync_folder(path.parent)
 
 

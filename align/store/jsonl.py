@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -34,17 +36,27 @@ def read(path: Path, kind: type[R]) -> Iterator[R]:
 def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number (from 1) and JSON object of each line that is not blank."""
     for line, raw in lines(path):
-        yield line, parse(raw, f"{path}:{line}")
+        try:
+            yield line, parse(raw, f"{path}:{line}")
+        except RecordError as error:
+            if raw.endswith(b"\n"):
+                raise
+            raise RecordError(
+                f"{error}; the file ends in the middle of this row: write it again, or remove the row"
+            ) from error
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Line number (from 1) and bytes; lines end at \\n alone, for JSON strings may hold U+2028 and U+0085."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
-            for number, raw in enumerate(stream, start=1):
+            for number in count(1):
+                raw = stream.readline(MAX_ROW_BYTES + 1)
+                if not raw:
+                    return
                 if len(raw) > MAX_ROW_BYTES:
                     raise RecordError(
-                        f"{path}:{number}: a row of {len(raw):,} bytes (at most {MAX_ROW_BYTES:,} are read)"
+                        f"{path}:{number}: a row of more than {MAX_ROW_BYTES:,} bytes; is it one row per line?"
                     )
                 if number == 1:
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
@@ -52,8 +64,8 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     yield number, raw
     except FileNotFoundError as error:
         raise RecordError(f"{path}: no such file") from error
-    except (gzip.BadGzipFile, EOFError, IsADirectoryError, PermissionError) as error:
-        raise RecordError(f"{path}: cannot be read: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise RecordError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def parse(raw: bytes, where: str) -> dict[str, Any]:
@@ -64,9 +76,11 @@ def parse(raw: bytes, where: str) -> dict[str, Any]:
         raise RecordError(f"{where}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
     try:
         row = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        if text.count("[") + text.count("{") > MAX_DEPTH and _depth(row) > MAX_DEPTH:
+            raise RecursionError
         json.dumps(row, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
-        raise RecordError(f"{where}: JSON nested too deeply") from error
+        raise RecordError(f"{where}: JSON nested more than {MAX_DEPTH} deep") from error
     except UnicodeEncodeError as error:
         raise RecordError(f"{where}: a lone surrogate in a string, which no UTF-8 file can hold; remove it") from error
     except ValueError as error:
@@ -74,6 +88,15 @@ def parse(raw: bytes, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise RecordError(f"{where}: {type(row).__name__} found, expected a JSON object")
     return row
+
+
+def _depth(value: object) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        inner = [v for v in level if isinstance(v, (dict, list))]
+        level = [item for v in inner for item in (v.values() if isinstance(v, dict) else v)]
+    return depth
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -122,7 +145,7 @@ def dumps(record: BaseModel | dict[str, Any]) -> str:
 
 
 class Journal:
-    """An append-only file of finished units. A torn last line, as a kill leaves it, is cut off when it is opened again."""
+    """An append-only file of finished units. A torn last line, as a kill leaves it, is cut off on opening."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -135,7 +158,7 @@ class Journal:
             self._rows = [
                 parse(raw, f"{path}:{i}") for i, raw in enumerate(data[:whole].split(b"\n"), 1) if raw.strip()
             ]
-        self._stream = open(path, "r+b" if path.exists() else "w+b")
+        self._stream = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115
         self._stream.truncate(whole)
         self._stream.seek(whole)
 

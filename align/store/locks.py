@@ -15,20 +15,40 @@ from align.errors import Locked
 
 
 @contextmanager
-def held(path: Path, what: str) -> Iterator[None]:
-    """The lock at `path`, or Locked naming who holds it since when."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def held(path: Path, what: str, *, remove: bool = False) -> Iterator[None]:
+    """The lock at `path`, or Locked naming who holds it since when; with `remove` its file goes at the end."""
+    handle = _taken(path, what)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Locked(f"{what} is being made by {_holder(handle)}; wait for it, or stop it") from error
         os.ftruncate(handle, 0)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": started}).encode(), 0)
         yield
+        if remove:
+            path.unlink(missing_ok=True)
     finally:
         os.close(handle)
+
+
+def _taken(path: Path, what: str) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = _holder(handle)
+            os.close(handle)
+            raise Locked(f"{what} is being made by {holder}; wait for it, or stop it") from error
+        if _still_there(path, handle):
+            return handle
+        # who held it before removed the file: a lock on a file without a name keeps nobody out
+        os.close(handle)
+
+
+def _still_there(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def _holder(handle: int) -> str:
