@@ -30,6 +30,9 @@ class Station:
     n: int
     state: State
     seconds: float | None
+    """All of them together."""
+    peak_mib: float | None
+    """The most that any of them held in memory."""
 
 
 def chain(view: RunView) -> list[Made]:
@@ -69,12 +72,15 @@ def stations(view: RunView) -> list[Station]:
             name,
             len(steps),
             min((step.state for step in steps), key=ORDER.index),
-            None
-            if not any(step.manifest for step in steps)
-            else sum(step.manifest.get("seconds") or 0.0 for step in steps),
+            sum(times) if (times := _known(steps, "seconds")) else None,
+            max(_known(steps, "peak_rss_mib"), default=None),
         )
         for name, steps in groups.items()
     ]
+
+
+def _known(steps: list[StepView], name: str) -> list[float]:
+    return [float(value) for step in steps if (value := step.manifest.get(name)) is not None]
 
 
 def versions(view: RunView) -> dict[str, str]:

@@ -97,7 +97,7 @@ def panels(view: RunView) -> list[Panel]:
                 for pair in differences
                 if (pair.measurement.instrument, pair.measurement.metric) == (instrument, metric)
             ),
-            simulated=any(m.provenance == "simulated" for m in models.values()),
+            simulated=view.simulated or any(m.provenance == "simulated" for m in models.values()),
         )
         for instrument, by_metric in found.items()
         for metric, models in by_metric.items()

@@ -8,16 +8,17 @@ from typing import Any
 
 from align.records import GateVerdict
 from align.report import lineage, measures, numbers, plots, samples
+from align.report.card import knobs_said
 from align.report.curves import Curve, curves, reading, shape_of
 from align.report.headline import headline
 from align.report.people import People, people, rated
-from align.report.summaries import tables
+from align.report.summaries import cell, tables
 from align.report.view import RunView, StepView, pretty
 
 TRAINED = {"base": "Pretraining", "sft": "Supervised fine-tuning", "dpo": "Preference tuning (DPO)"}
 BESIDE_LOSS = ("rewards/accuracies", "rewards/margins", "mean_token_accuracy")
 WITH_OTHERS = "Share of judgments that agree with the majority of the others"
-FIRST_SHOWN = "Share won by the answer shown first (one half if the side means nothing)"
+FIRST_SHOWN = "Share won by the answer shown first; half if the side means nothing"
 MOST_PEOPLE = 40
 """More annotators than this are told in sentences and a table alone."""
 LEVELS = {"rewards/accuracies": 0.5, "rewards/margins": 0.0}
@@ -39,6 +40,9 @@ class Training:
     reading: str
     plots: tuple[tuple[str, str], ...]
     """Caption and SVG."""
+    knobs: tuple[tuple[str, str], ...]
+    told: tuple[tuple[str, str], ...]
+    """What the stage counted: rows, steps, what was cut off."""
 
 
 def page(view: RunView) -> str:
@@ -65,11 +69,13 @@ def _contents(view: RunView) -> dict[str, Any]:
     panels = measures.panels(view)
     leading = measures.leading(view, panels)
     judged = people(view)
+    stations = lineage.stations(view)
+    costs = [station for station in stations if station.seconds is not None]
     made = [step for step in view.steps if step.manifest]
     return {
         "view": view,
         "headline": headline(view),
-        "stations": lineage.stations(view),
+        "stations": stations,
         "verdicts": [(line, _strip(line)) for line in measures.verdicts(view)],
         "leading": [(panel, _panel_plot(panel)) for panel in leading],
         "further": [(panel, _panel_plot(panel)) for panel in panels if panel not in leading],
@@ -81,9 +87,9 @@ def _contents(view: RunView) -> dict[str, Any]:
         "people_plots": _people_plots(judged) if judged else [],
         "data": [table for step in view.of_stage("prepare") for table in tables(step.summary(), "counts")],
         "chain": [(one, lineage.parents_said(one)) for one in lineage.chain(view)],
-        "costs": made,
-        "total_s": sum(step.manifest.get("seconds") or 0.0 for step in made) if made else None,
-        "longest_s": max((step.manifest.get("seconds") or 0.0 for step in made), default=0.0) or 1.0,
+        "costs": costs,
+        "total_s": sum(station.seconds or 0.0 for station in costs),
+        "longest_s": max((station.seconds or 0.0 for station in costs), default=0.0) or 1.0,
         "notes": [(step.name, note) for step in made for note in step.manifest.get("notes") or ()],
         "versions": lineage.versions(view),
         "commits": lineage.commits(view),
@@ -107,6 +113,8 @@ def trainings(view: RunView) -> list[Training]:
                 shape_of(loss.train, loss.held_out),
                 reading(loss.train, loss.held_out),
                 tuple((METRIC_NAMES[c.metric], _curve_plot(step.name, c)) for c in (loss, *beside)),
+                tuple(knobs_said(step.config)),
+                tuple((measures.words(name), cell(value)) for name, value in step.summary().items()),
             )
         )
     return found

@@ -60,7 +60,7 @@ def whiskers(
 
 def learning_curve(train: Points, held_out: Points, *, name: str, metric: str, level: float | None = None) -> str:
     """One metric over steps, training and held-out; `level` draws a line to read it against."""
-    figure, axes = _figure(5.0, 2.35)
+    figure, axes = _figure(3.8, 2.2)
     _place(figure, axes, left=0.5, right=0.12, top=0.1, bottom=0.42)
     drawn = [point for point in (*train, *held_out) if math.isfinite(point[1])]
     if train:
