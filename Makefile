@@ -34,8 +34,8 @@ quickstart: .venv/ready
 	$(BIN)/align run recipes/quickstart.yaml
 
 test: .venv/ready real-model
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PYTEST) -m 'not slow and not gpu' -n 2 --dist loadfile
-	HF_HUB_OFFLINE=1 $(BIN)/python tests/what_ran.py
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PYTEST) -m 'not slow and not gpu' -n 2 --dist loadfile --junitxml=.cache/junit.xml
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/what_ran.py .cache/junit.xml
 
 test-slow: .venv/ready real-model
 	HF_HUB_OFFLINE=1 $(PYTEST) -m slow
