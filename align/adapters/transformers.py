@@ -159,3 +159,10 @@ class TransformersRenderer(Engine):
     def n_tokens(self, text: str) -> int:
         """How many tokens a plain text has."""
         return len(self.chat().tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+def inspect(folder: Path) -> str:
+    """What a model folder holds, read from its headers alone; ModelError where it would be refused."""
+    from align.models.folder import inspect_folder
+
+    return str(inspect_folder(folder))

@@ -52,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
 
 
+def _helped(parser: argparse.ArgumentParser) -> int:
+    parser.print_help()
+    return 0
+
+
 def _terminated(_number: int, _frame: FrameType | None) -> None:
     raise SystemExit(143)
 
@@ -64,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
-    parser.set_defaults(obey=lambda a: _late("version", a) if a.version else (parser.print_help(), 0)[1])
+    parser.set_defaults(obey=lambda a: _late("version", a) if a.version else _helped(parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     run = _with_recipe(commands, "run", "run a recipe: reuse what is made, make what is missing")

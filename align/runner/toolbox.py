@@ -62,7 +62,7 @@ class Toolbox:
         _need("transformers")
         from align.adapters.transformers import TransformersRenderer
 
-        return TransformersRenderer(model)
+        return TransformersRenderer(model, self.runtime)
 
     def rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterable[dict[str, Any]]:
         """The rows of a hub data set."""
@@ -90,9 +90,9 @@ class Toolbox:
 
 def inspect_model(folder: Path) -> str:
     """What a model folder holds, read from its headers alone; ModelError where it would be refused."""
-    from align.models.folder import inspect_folder
+    from align.adapters.transformers import inspect
 
-    return str(inspect_folder(folder))
+    return inspect(folder)
 
 
 def _need(package: str) -> None:
