@@ -6,7 +6,7 @@ error rate `alpha` asks for the level `1 - 2 * alpha`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Clusters = Sequence[str] | Sequence[int]
+"""The cluster of each item."""
 LIMITS = (0.0, 1.0)
 
 
@@ -32,12 +34,17 @@ class Estimate:
 
 
 def mean(
-    values: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level: float = 0.95, share: bool = False
+    values: ArrayLike,
+    clusters: Clusters | None = None,
+    *,
+    level: float = 0.95,
+    share: bool = False,
 ) -> Estimate:
     """The mean of `values`; `share` says that they lie between 0 and 1.
 
-    Zeros and ones alone get Wilson's interval; anything else Student's t, over clusters where some hold several items.
-    Where nothing varies, a share at 0 or 1 gets the exact binomial interval over clusters: none of n is not zero.
+    A share gets Wilson's score interval, over as many items as its error is worth (all of them, for zeros and ones that
+    do not come in clusters); anything else Student's t, over clusters where some hold several items. A share that does
+    not vary at all gets the exact binomial interval over clusters: none of n is not zero.
     """
     y = np.asarray(values, dtype=np.float64)
     if y.size == 0:
@@ -55,11 +62,12 @@ def mean(
     if share and se < 1e-12:
         low, high = _unvaried_share(m, n_clusters, level)
         return Estimate(m, low, high, y.size, n_clusters, se, "clopper-pearson over clusters")
-    half = t_quantile(level, n_clusters - 1) * se
-    low, high = (max(0.0, m - half), min(1.0, m + half)) if share else (m - half, m + half)
-    return Estimate(
-        m, low, high, y.size, n_clusters, se, "student t" if n_clusters == y.size else "student t, clustered"
-    )
+    z = t_quantile(level, n_clusters - 1)
+    clustered = "" if n_clusters == y.size else ", clustered"
+    if share:
+        low, high = _score_limits(m, m * (1 - m) / se**2, z)
+        return Estimate(m, low, high, y.size, n_clusters, se, f"wilson, effective n{clustered}")
+    return Estimate(m, m - z * se, m + z * se, y.size, n_clusters, se, f"student t{clustered}")
 
 
 def _unvaried_share(value: float, n: int, level: float) -> tuple[float, float]:
@@ -68,35 +76,37 @@ def _unvaried_share(value: float, n: int, level: float) -> tuple[float, float]:
     return min(low, value), max(high, value)
 
 
-def slope(x: ArrayLike, y: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level: float = 0.95) -> Estimate:
-    """The least-squares slope of `y` on `x` with an intercept, and its cluster-robust interval (CR1, t with C − 2).
+def slope(x: ArrayLike, y: ArrayLike, clusters: Clusters | None = None, *, level: float = 0.95) -> Estimate:
+    """The least-squares slope of `y` on `x` with an intercept, its error by leaving out one cluster at a time.
 
-    Linear in `y`: the slope of a difference is the difference of the slopes, so paired comparisons use it unchanged.
+    The cluster jackknife (CV3 of MacKinnon, Nielsen & Webb 2023, arXiv:2301.04527) with Student's t at C − 1 stays
+    honest with twenty clusters, where the usual sandwich is too sure. Linear in `y`: the slope of a difference is the
+    difference of the slopes, so paired comparisons use it unchanged.
     """
     x_, y_ = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     groups = _groups(clusters, y_.size)
     n_clusters = int(groups.max()) + 1 if y_.size else 0
-    dx = x_ - x_.mean() if x_.size else x_
-    spread = float(dx @ dx)
-    if n_clusters < 3 or spread == 0:
-        raise ValueError(f"a slope over {n_clusters} clusters" + ("" if spread else " at one place"))
-    b = float(dx @ y_) / spread
-    residual = (y_ - y_.mean()) - b * dx
-    sums = np.bincount(groups, weights=dx * residual)
-    n = y_.size
-    correction = n_clusters / (n_clusters - 1) * (n - 1) / (n - 2)
-    se = float(np.sqrt(correction * (sums @ sums))) / spread
-    half = t_quantile(level, n_clusters - 2) * se
-    return Estimate(b, b - half, b + half, n, n_clusters, se, "least squares, clustered")
+    if n_clusters < 3:
+        raise ValueError(f"a slope over {n_clusters} clusters")
+    x_, y_ = x_ - x_.mean(), y_ - y_.mean()
+    parts = np.array([np.bincount(groups, weights=w) for w in (np.ones_like(x_), x_, y_, x_ * x_, x_ * y_)])
+    whole = parts.sum(axis=1)
+    rest = whole[:, None] - parts
+    spread = rest[3] - rest[1] ** 2 / rest[0]
+    if spread.min() <= 1e-12 * max(1.0, float(whole[3])):
+        raise ValueError("a slope at one place")
+    without = (rest[4] - rest[1] * rest[2] / rest[0]) / spread
+    b = float(whole[4] / whole[3])
+    se = float(np.sqrt((n_clusters - 1) / n_clusters * ((without - b) ** 2).sum()))
+    half = t_quantile(level, n_clusters - 1) * se
+    return Estimate(b, b - half, b + half, y_.size, n_clusters, se, "least squares, cluster jackknife")
 
 
-def paired(
-    new: ArrayLike, old: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
-) -> Estimate:
+def paired(new: ArrayLike, old: ArrayLike, clusters: Clusters | None = None, *, level: float = 0.95) -> Estimate:
     """The mean of `new − old` over the same items.
 
-    Zeros and ones in both, unclustered, get Tango's score interval, which stays honest when few items changed;
-    anything else Student's t on the differences, over clusters.
+    Zeros and ones in both get Tango's score interval, which stays honest when few items changed, over as many items as
+    the design effect of their clusters leaves (Rao & Scott 1992); anything else Student's t on the differences.
     """
     a, b = np.asarray(new, dtype=np.float64), np.asarray(old, dtype=np.float64)
     if a.shape != b.shape or a.size == 0:
@@ -105,20 +115,23 @@ def paired(
     groups = _groups(clusters, d.size)
     n_clusters = int(groups.max()) + 1
     binary = bool(np.isin(a, LIMITS).all() and np.isin(b, LIMITS).all())
-    if binary and n_clusters == d.size:
-        low, high = tango(int((d > 0).sum()), int((d < 0).sum()), d.size, level=level)
+    if not binary or n_clusters < 2:
+        return mean(d, clusters, level=level)
+    gained, lost = int((d > 0).sum()), int((d < 0).sum())
+    if n_clusters == d.size:
+        low, high = tango(gained, lost, d.size, level=level)
         return Estimate(float(d.mean()), float(low), float(high), d.size, n_clusters, standard_error(d), "tango")
-    estimate = mean(d, clusters, level=level)
-    if binary and estimate.se < 1e-12 and n_clusters > 1:
-        low, high = tango(0, 0, n_clusters, level=level)
-        return Estimate(estimate.value, float(low), float(high), d.size, n_clusters, 0.0, "tango over clusters")
-    return estimate
+    se, alone = clustered_error(d, groups), standard_error(d)
+    effect = max(1.0, (se / alone) ** 2) if alone else d.size / n_clusters
+    wide = 2 * NormalDist().cdf(t_quantile(level, n_clusters - 1)) - 1
+    low, high = tango(gained / effect, lost / effect, d.size / effect, level=wide)
+    return Estimate(float(d.mean()), float(low), float(high), d.size, n_clusters, se, "tango, effective n, clustered")
 
 
 def tango(gained: ArrayLike, lost: ArrayLike, n: ArrayLike, *, level: float = 0.95) -> tuple[Any, Any]:
     """Score interval of (gained − lost) / n for paired yes/no outcomes; arrays give arrays.
 
-    Tango 1998, Statistics in Medicine 17:891, eq. 6 to 8: the limits are where the score statistic equals ±z, with
+    Tango 1998, Statistics in Medicine 17:891: the limits are where the score statistic equals ±z, with
     the nuisance share at its maximum-likelihood value under that difference. Found by bisection.
     """
     b, c, m = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (gained, lost, n)))
@@ -152,15 +165,20 @@ def standard_error(values: ArrayLike) -> float:
     return float(y.std(ddof=1) / np.sqrt(y.size)) if y.size > 1 else float("inf")
 
 
-def clustered_error(
-    values: ArrayLike, clusters: Sequence[Hashable] | NDArray[np.int64], *, corrected: bool = True
-) -> float:
-    """Of the mean of clustered values: Miller 2024 (arXiv:2411.00640) eq. 4, variance times C/(C−1) if `corrected`."""
+def clustered_error(values: ArrayLike, clusters: Clusters | NDArray[np.int64], *, corrected: bool = True) -> float:
+    """Of the mean of clustered values: Miller 2024 (arXiv:2411.00640), variance times C/(C−1) if `corrected`."""
     y = np.asarray(values, dtype=np.float64)
     groups = _groups(clusters, y.size)
     sums = np.bincount(groups, weights=y - y.mean())
     factor = sums.size / (sums.size - 1) if corrected else 1.0
     return float(np.sqrt(factor * (sums @ sums)) / y.size)
+
+
+def _score_limits(share: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson 1927, for `n` items that need not be whole."""
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))) / (1 + z**2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def wilson(hits: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
@@ -189,7 +207,7 @@ def mcnemar(gained: int, lost: int) -> float:
 def bootstrap(
     values: ArrayLike,
     statistic: Callable[[Floats], float],
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Clusters | None = None,
     *,
     seed: int,
     n_draws: int = 10_000,
@@ -227,7 +245,7 @@ def benjamini_hochberg(p_values: ArrayLike) -> Floats:
 
 
 def items_needed(sd: float, margin: float, *, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Items for a one-sided test to see `margin` in paired differences that spread by `sd` (Miller 2024, eq. 9)."""
+    """Items for a one-sided test to see `margin` in paired differences that spread by `sd` (Miller 2024)."""
     z = NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)
     return int(np.ceil((z * sd / margin) ** 2))
 
@@ -249,13 +267,12 @@ def t_quantile(level: float, df: int) -> float:
     return float(stdtrit(df, (1 + level) / 2))
 
 
-def _groups(clusters: Sequence[Hashable] | NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
+def _groups(clusters: Clusters | NDArray[np.int64] | None, n: int) -> NDArray[np.int64]:
     if clusters is None:
         return np.arange(n, dtype=np.int64)
     if len(clusters) != n:
         raise ValueError(f"{len(clusters)} clusters for {n} items")
-    names: dict[Hashable, int] = {}
-    return np.array([names.setdefault(c, len(names)) for c in clusters], dtype=np.int64)
+    return np.unique(np.asarray(clusters), return_inverse=True)[1].astype(np.int64)
 
 
 def _put_back(values: Floats, order: NDArray[np.intp]) -> Floats:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from align.configs import GateConfig
 from align.errors import RecordError
-from align.evals import gates, instruments
-from align.evals.gates import Measured
+from align.evals import comparisons, gates, instruments
+from align.evals.comparisons import Measured
 from align.ports import Inputs, Tools
 from align.records import GateVerdict, ItemScore, Measurement, Source
 from align.store import jsonl
@@ -22,7 +22,7 @@ def run(config: GateConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         instruments.metric(margin.metric)
     results = {(m.model, m.instrument): m for name in sorted(inputs) if (m := _measured(name, inputs)) is not None}
     verdicts = gates.judge(config, results)
-    jsonl.write(out / "compared.jsonl", gates.compared(results))
+    jsonl.write(out / "compared.jsonl", comparisons.compared(results))
     jsonl.write(out / "verdicts.jsonl", verdicts)
     told = json.dumps(summarised(config, verdicts), indent=1, sort_keys=True, ensure_ascii=False)
     (out / "summary.json").write_text(told + "\n", encoding="utf-8")

@@ -9,9 +9,9 @@ import pytest
 
 from align.configs import GateConfig
 from align.evals import gates, summary
+from align.evals.comparisons import Measured
 from align.evals.controls import CONTROLS, UNSCORED, Control
 from align.evals.evidence import Assessed, Evidence, Instrument, kind_of
-from align.evals.gates import Measured
 from align.evals.instruments import INSTRUMENTS
 from align.records import Measurement, Message, Preference, Prompt
 from align.testbed import items, tasks

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from align.configs import GateConfig, Margin
-from align.evals import gates, statistics
-from align.evals.gates import Measured
+from align.evals import comparisons, gates, statistics
+from align.evals.comparisons import Measured
 from align.records import ItemScore, Source
 
 ORDER = ("fail", "inconclusive", "pass")
@@ -94,6 +94,40 @@ def test_what_250_and_1319_items_can_certify_at_five_points() -> None:
         assert simulated(0.03 + shift, 0.03, 250, margin=0.05)["pass"] == pytest.approx(few, abs=0.08)
         assert simulated(0.03 + shift, 0.03, 1319, margin=0.05)["pass"] == pytest.approx(many, abs=0.04)
     assert simulated(0.10, 0.03, 250, margin=0.05)["fail"] == pytest.approx(0.22, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("worse", "better", "tied", "margin"),
+    [
+        (0.02, 0.0, 0.0, 0.02),
+        pytest.param(0.03, 0.01, 0.1, 0.02, marks=pytest.mark.slow),
+        pytest.param(0.05, 0.03, 0.2, 0.02, marks=pytest.mark.slow),
+    ],
+)
+def test_items_that_come_in_clusters_do_not_raise_the_share_of_false_passes(
+    worse: float, better: float, tied: float, margin: float
+) -> None:
+    """300 items in 100 clusters; how many of a cluster became worse is beta-binomial, of correlation `tied`."""
+    random_ = np.random.default_rng(8)
+    n_worlds, clusters = 500, np.repeat(np.arange(100), 3).tolist()
+    passed = 0
+    for _ in range(n_worlds):
+        spread = (1 - tied) / tied if tied else 0
+        tendency = random_.beta(worse * spread, (1 - worse) * spread, size=(100, 1)) if tied else worse
+        lost = random_.random((100, 3)) < tendency
+        gained = ~lost & (random_.random((100, 3)) < better / (1 - worse))
+        passed += statistics.paired(1.0 * lost.ravel(), 1.0 * gained.ravel(), clusters, level=0.90).high < margin
+    assert passed / n_worlds <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / n_worlds)
+
+
+def test_a_slope_worse_by_the_margin_over_twenty_occupations_passes_no_more_often_than_alpha() -> None:
+    random_ = np.random.default_rng(9)
+    x, clusters = np.repeat(np.linspace(-2, 2, 20), 6), np.repeat(np.arange(20), 6).tolist()
+    passed = 0
+    for _ in range(2000):
+        y = 0.1 * x + np.repeat(random_.normal(0, 0.3, size=20), 6) + random_.normal(0, 0.5, size=120)
+        passed += statistics.slope(x, y, clusters, level=0.90).high < 0.1
+    assert passed / 2000 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 2000)
 
 
 def test_a_utility_worse_by_the_margin_passes_no_more_often_than_alpha() -> None:
@@ -255,6 +289,6 @@ def test_comparisons_are_new_minus_old_against_base_and_sft() -> None:
     measured["base", "facts"] = Measured(
         "base", "facts", rows([0.0] * 40, model="base"), "base", source=Source(name="base")
     )
-    found = {(m.model, str(m.meta["against"])): m.value for m in gates.compared(measured)}
+    found = {(m.model, str(m.meta["against"])): m.value for m in comparisons.compared(measured)}
     assert found == {("tuned", "sft"): 0.25, ("tuned", "base"): 0.75, ("sft", "base"): 0.5}
-    assert len({m.id for m in gates.compared(measured)}) == 3
+    assert len({m.id for m in comparisons.compared(measured)}) == 3

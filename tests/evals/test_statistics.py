@@ -81,19 +81,16 @@ def test_adjusted_p_values_are_those_of_statsmodels(p: list[float]) -> None:
     assert statistics.benjamini_hochberg(p) == pytest.approx(multipletests(p, method="fdr_bh")[1])
 
 
-@pytest.mark.slow
-def test_slope_and_its_error_as_statsmodels_gives_them() -> None:
-    import statsmodels.api as sm
-
+def test_the_slope_is_that_of_polyfit_and_its_error_that_of_leaving_clusters_out() -> None:
     random = np.random.default_rng(7)
-    clusters = np.repeat(np.arange(20), 6)
-    x = np.repeat(random.normal(size=20), 6)
-    y = 0.8 * x + np.repeat(random.normal(size=20), 6) + random.normal(size=120) + 3
-    theirs = sm.OLS(y, sm.add_constant(x)).fit(cov_type="cluster", cov_kwds={"groups": clusters})
-    ours = statistics.slope(x, y, clusters.tolist())
-    assert ours.value == pytest.approx(theirs.params[1])
-    assert ours.se == pytest.approx(theirs.bse[1])
-    assert ours.n_clusters == 20
+    clusters = np.repeat(np.arange(12), random.integers(1, 7, size=12))
+    x = random.normal(size=12)[clusters] + random.normal(size=clusters.size)
+    y = 0.8 * x + random.normal(size=12)[clusters] + 3
+    found = statistics.slope(x, y, clusters.tolist())
+    without = [np.polyfit(x[clusters != c], y[clusters != c], 1)[0] for c in range(12)]
+    assert found.value == pytest.approx(np.polyfit(x, y, 1)[0])
+    assert found.se == pytest.approx(math.sqrt(11 / 12 * sum((w - found.value) ** 2 for w in without)))
+    assert found.n_clusters == 12
 
 
 def test_the_slope_of_a_difference_is_the_difference_of_the_slopes() -> None:
@@ -160,11 +157,25 @@ def test_paired_intervals_hold_the_truth_as_often_as_they_say() -> None:
         assert held >= 0.90 - 2 * math.sqrt(0.9 * 0.1 / 4000) - 0.01, (worse, better, n, held)
 
 
-def test_zeros_and_ones_take_the_score_interval_and_clusters_students() -> None:
+def test_an_interval_says_how_it_was_made() -> None:
     new, old = [1, 1, 0, 1, 1, 0], [1, 0, 0, 1, 0, 1]
     assert statistics.paired(new, old).method == "tango"
-    assert statistics.paired(new, old, list("aabbcc")).method == "student t, clustered"
+    assert statistics.paired(new, old, list("aabbcc")).method == "tango, effective n, clustered"
     assert statistics.paired([0.5, *new[1:]], old).method == "student t"
+    assert statistics.mean(new, share=True).method == "wilson"
+    assert statistics.mean([0.5, *new[1:]], share=True).method == "wilson, effective n"
+    assert statistics.mean([0.5, *new[1:]], list("aabbcc")).method == "student t, clustered"
+
+
+def test_doubling_every_item_within_its_cluster_adds_no_certainty() -> None:
+    new, old = [1.0] * 70 + [0.0] * 20 + [1.0] * 10, [1.0] * 70 + [1.0] * 20 + [0.0] * 10
+    once = statistics.paired(new, old)
+    twice = statistics.paired(np.repeat(new, 2), np.repeat(old, 2), np.repeat(np.arange(100), 2).tolist())
+    assert twice.value == once.value
+    assert twice.high - twice.low == pytest.approx(once.high - once.low, rel=0.02)
+    share = statistics.mean(np.repeat(new, 2), np.repeat(np.arange(100), 2).tolist(), share=True)
+    alone = statistics.mean(new, share=True)
+    assert share.high - share.low == pytest.approx(alone.high - alone.low, rel=0.03)
 
 
 def test_pairs_of_different_lengths_are_refused() -> None:

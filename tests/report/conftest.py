@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from align.configs import GateConfig
-from align.evals import gates
+from align.evals import comparisons, gates
 from align.evals.instruments import INSTRUMENTS
 from align.evals.summary import measurements
 from align.records import Candidate, ItemScore, Message, Prompt
@@ -126,7 +126,7 @@ def made_run(
             )
             found = measurements(INSTRUMENTS[name], rows, model=part, provenance=origin)
             jsonl.write(path / "measurements.jsonl", found)
-            results[part, name] = gates.Measured(part, name, rows, provenance=origin)
+            results[part, name] = comparisons.Measured(part, name, rows, provenance=origin)
     if verdict is not None:
         evaluated = [s.name for s in steps if s.stage == "evaluate"]
         config = GateConfig(on_fail="report" if verdict == "report" else "stop")
@@ -134,7 +134,7 @@ def made_run(
         lines = gates.judge(config, results)
         if verdict == "pass":
             lines = [line for line in lines if line.verdict == "pass"]
-        jsonl.write(judged / "compared.jsonl", gates.compared(results))
+        jsonl.write(judged / "compared.jsonl", comparisons.compared(results))
         jsonl.write(judged / "verdicts.jsonl", lines)
         verdict = gates.overall(lines, config)
         summary(judged, {"verdict": verdict, "on_fail": config.on_fail})
