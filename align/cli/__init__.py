@@ -1,4 +1,4 @@
-"""The command line: `align run recipe.yaml`, and each stage by its name. Nothing heavy is imported before it is needed."""
+"""The command line: `align run recipe.yaml`, and each stage by its name. What is heavy is imported when needed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 STAGES = ("prepare", "base", "sft", "generate", "label", "pair", "dpo", "evaluate", "gate", "export")
-EXIT_CODES = """exit codes: 0 done · 1 failed · 2 bad recipe, input or usage · 3 gate failed · 4 gate inconclusive · 5 gate in error
-· 6 locked by another run · 75 waiting for people · 130 Ctrl-C · 143 SIGTERM (both can be run again)"""
+EXIT_CODES = """exit codes: 0 done · 1 failed · 2 bad recipe, input or usage · 3 gate failed · 4 gate inconclusive
+· 5 gate in error · 6 locked by another run · 75 waiting for people · 130 Ctrl-C · 143 SIGTERM (both resumable)"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -70,5 +70,5 @@ def _model(store: Store, what: str) -> Path:
     if artifact is not None and (artifact.path / "model" / "config.json").exists():
         return artifact.path / "model"
     raise UsageError(
-        f"{what}: no model there; give a model folder, or an artifact of stage base, sft, dpo or export as `align show` lists it"
+        f"{what}: no model there; give a model folder, or an artifact that holds one, as `align show` lists it"
     )

@@ -98,11 +98,19 @@ def _recipe(path: Path, sets: list[str]) -> Iterator[Finding]:
 
 
 def _store(store: Store, *, deep: bool) -> Iterator[Finding]:
-    folder = next(path for path in (store.root, *store.root.resolve().parents) if path.exists())
-    if not os.access(folder, os.W_OK):
-        yield "fail", "store", f"{store.root} cannot be written; choose another with --store"
+    folder = next(path for path in (store.root, *store.root.absolute().parents) if path.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        why = "cannot be written" if folder.is_dir() else f"{folder} is a file"
+        yield "fail", "store", f"{store.root}: {why}; choose another with --store"
+        return
+    try:
+        store.refuse_foreign()
+    except AlignError as error:
+        yield "fail", "store", str(error)
         return
     yield "ok", "store", f"{store.root}, {shutil.disk_usage(folder).free / 2**30:.1f} GiB free"
+    for path in store.unreadable():
+        yield "fail", path.parent.name, f"{path}: its manifest cannot be read; run its recipe again"
     for artifact in store.artifacts():
         if problem := torn(artifact, deep=Digests(None) if deep else None):
             yield (

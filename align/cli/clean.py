@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
+from typing import Any
 
 from align.errors import Locked, UsageError
 from align.store import locks
@@ -21,9 +22,12 @@ def clean(arguments: argparse.Namespace) -> int:
         if name not in runs:
             raise UsageError(f"--forget {name}: no such recipe in {store.root}; there are: {', '.join(runs) or 'none'}")
         del runs[name]
-    needed = {seen["key"] for run in runs.values() for seen in run["steps"].values()}
-    doomed = [artifact.path for artifact in store.artifacts() if artifact.key not in needed]
-    doomed += [path for path in store.partials()]
+    store.refuse_foreign()
+    needed = {store.place(s["stage"], s["key"]) for run in runs.values() for s in _stands_on(run)}
+    doomed = [artifact.path for artifact in store.artifacts() if artifact.path not in needed]
+    doomed += [path for path in store.partials() if path.with_suffix("") not in needed]
+    doomed += [path for path in store.unreadable() if path not in needed]
+    doomed += list(store.litter())
     total = 0
     for path in doomed:
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
@@ -44,13 +48,18 @@ def clean(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _stands_on(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """The artifacts of a recipe's last run, and what it had begun."""
+    return [*run["steps"].values(), *run.get("unfinished", {}).values()]
+
+
 def _remove(path: Path) -> bool:
-    lock = path.with_name(path.name.removesuffix(".partial") + ".lock")
     try:
-        with locks.held(lock, path.name):
+        with locks.held(path.with_suffix(".lock"), path.name, remove=True):
+            if path.suffix != ".old":  # a kill while this removes must leave nothing that looks whole
+                path = path.rename(path.with_suffix(".old"))
             shutil.rmtree(path)
     except Locked:
         print(f"{path.name}: in use, left alone")
         return False
-    lock.unlink(missing_ok=True)
     return True

@@ -40,10 +40,9 @@ def snake(name: str) -> str:
 def _schema(kind: type[BaseModel]) -> dict[str, Any]:
     made = kind.model_json_schema(by_alias=True, mode="validation")
     if issubclass(kind, Record):
-        made["properties"] = {
-            "id": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "sha256 of the identity: " + ", ".join(kind.identity)},
-            **made["properties"],
-        }  # fmt: skip
+        named = "sha256 of the identity: " + ", ".join(kind.identity)
+        name = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": named}
+        made["properties"] = {"id": name, **made["properties"]}
     return {"$schema": DIALECT, **made}
 
 

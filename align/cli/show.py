@@ -25,6 +25,7 @@ def show(arguments: argparse.Namespace) -> int:
     told: Any
     if arguments.what is None:
         told = {"runs": list(_runs(store)), "artifacts": [_row(a) for a in store.artifacts()],
+                "unreadable": [str(path.relative_to(store.root)) for path in store.unreadable()],
                 "unfinished": [str(path.relative_to(store.root)) for path in store.partials()]}  # fmt: skip
         text = _listing(told)
     elif (found := find(store, arguments.what)) is not None:
@@ -49,14 +50,12 @@ def find(store: Store, what: str) -> Artifact | None:
     recipe, colon, step = what.rpartition(":")
     runs = store.remembered()
     if colon and recipe in runs and step in runs[recipe]["steps"]:
-        seen = runs[recipe]["steps"][step]
-        return store.find(seen["stage"], seen["key"])
-    named = {s["key"]: s["stage"] for run in runs.values() for n, s in run["steps"].items() if n == what}
+        return _whole(store, what, runs[recipe]["steps"][step])
+    named = {s["key"]: s for run in runs.values() for n, s in run["steps"].items() if n == what}
     if len(named) > 1:
         raise UsageError(f"{what}: several recipes have this step; say which: {', '.join(f'{r}:{what}' for r in runs)}")
     if named:
-        key, stage = next(iter(named.items()))
-        return store.find(stage, key)
+        return _whole(store, what, next(iter(named.values())))
     key = what.rpartition("/")[2]
     if len(key) < 4:
         return None
@@ -64,6 +63,14 @@ def find(store: Store, what: str) -> Artifact | None:
     if len(matches) > 1:
         raise UsageError(f"{what}: {len(matches)} artifacts start so; give more digits")
     return matches[0] if matches else None
+
+
+def _whole(store: Store, what: str, seen: dict[str, Any]) -> Artifact:
+    artifact = store.find(seen["stage"], seen["key"])
+    if artifact is None:
+        why = store.problem(seen["stage"], seen["key"]) or "it is gone from the store"
+        raise UsageError(f"{what}: {why}; run its recipe again")
+    return artifact
 
 
 def lineage(store: Store, artifact: Artifact) -> dict[str, Any]:
@@ -132,9 +139,9 @@ def _listing(told: dict[str, Any]) -> str:
             f"run {run['recipe']:<20} {run['whole']} of {run['steps']} steps whole   gate {run['verdict'] or '–'}"
         )
     for row in told["artifacts"]:
-        lines.append(
-            f"{row['step']:<26} {row['stage'] + '/' + row['key'][:16]:<28} {_size(row['bytes']):>9} {row['seconds'] or 0:8.1f} s  {row['state']}"
-        )
+        place, took = f"{row['stage']}/{row['key'][:16]}", row["seconds"] or 0
+        lines.append(f"{row['step']:<26} {place:<28} {_size(row['bytes']):>9} {took:8.1f} s  {row['state']}")
+    lines += [f"{path:<40} its manifest cannot be read: run its recipe again" for path in told["unreadable"]]
     lines += [f"{path:<40} unfinished: it is used when the same command runs again" for path in told["unfinished"]]
     return "\n".join(lines) or "the store is empty"
 
@@ -179,14 +186,12 @@ def _preference(store: Store, what: str) -> dict[str, Any]:
 
 def _told(told: dict[str, Any]) -> str:
     row = told["preference"]
-    lines = [
-        f"preference {row['id'][:16]}  in {told['artifact']['step']}  {told['artifact']['stage']}/{told['artifact']['key'][:16]}"
-    ]
+    made = told["artifact"]
+    lines = [f"preference {row['id'][:16]}  in {made['step']}  {made['stage']}/{made['key'][:16]}"]
     lines += [f"  {m['role']}: {m['content']}" for m in row["prompt"]]
     lines += [f"  chosen:   {row['chosen'][-1]['content']}", f"  rejected: {row['rejected'][-1]['content']}"]
-    lines.append(
-        f"  label {row.get('label', 1.0)}  agreement {row.get('agreement', '–')}  from {row.get('provenance', 'the data as given')}"
-    )
+    origin = row.get("provenance", "the data as given")
+    lines.append(f"  label {row.get('label', 1.0)}  agreement {row.get('agreement', '–')}  from {origin}")
     for judgment in told["judgments"]:
         verdict = judgment["verdict"]
         groups = verdict.get("groups")

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import resource
-import shutil
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +22,14 @@ from align.configs import (
 )  # fmt: skip
 from align.configs.base import Config
 from align.errors import UsageError
-from align.plan import STAGES, Step
+from align.plan import Step
 from align.ports import Artifact
 from align.runner.console import Console
 from align.runner.keys import made_from
-from align.runner.machine import commit, packages, resolved
-from align.runner.toolbox import Toolbox
-from align.store.artifacts import Making, Store, opened
-from align.store.fingerprint import Digests, fingerprint, seed_for
+from align.runner.machine import resolved
+from align.runner.make import make
+from align.store.artifacts import Store, making, opened
+from align.store.fingerprint import Digests
 
 KNOBS: dict[str, type[Config]] = {
     "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelConfig,
@@ -58,30 +54,16 @@ def stage(arguments: argparse.Namespace, name: str) -> int:
         raise UsageError(f"{out}: exists already; name a folder that does not")
     config, seed, runtime = _config(arguments, name)
     inputs = dict(_input(text) for text in arguments.inputs)
+    for source in inputs.values():
+        if out.resolve().is_relative_to(source.path.resolve()):
+            raise UsageError(f"--out {out}: stands inside the input {source.path}; name a folder elsewhere")
     store = Store(out.resolve().parent)
     store.digests = Digests(None)  # a cache beside the result would be litter
     step = Step(name, name, config, {key: key for key in inputs})
     document = made_from(step, inputs, seed=seed, dtype=runtime.dtype, snapshot=None, digests=store.digests)
-    partial = out.with_name(out.name + ".partial")
-    making = Making(out, partial / "out", partial / "work")
-    shutil.rmtree(making.out, ignore_errors=True)
-    making.out.mkdir(parents=True)
-    making.work.mkdir(exist_ok=True)
     console = Console()
-    tools = Toolbox(name, seed=seed_for(seed, name), runtime=runtime, work=making.work, console=console)
-    began, start = datetime.now(UTC), time.monotonic()
-    try:
-        STAGES[name].module.run(config, inputs, making.out, tools)
-    finally:
-        tools.close()
-    store.seal(making, {
-        "schema": 1, "stage": name, "step": name, "key": fingerprint(document), "made_from": document,
-        "config": document["config"], "notes": tools.notes, "packages": packages(), "commit": commit(),
-        "inputs": {key: {"step": key, "key": a.key, "digest": a.digest} for key, a in inputs.items()},
-        "created": began.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - start, 3),
-        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "runtime": runtime.model_dump(mode="json"),
-    })  # fmt: skip
+    with making(out, str(out), out.parent, lasting_lock=False) as place:
+        make(step, inputs, place, document, seed=seed, runtime=runtime, store=store, console=console)
     console.line(name, "done", str(out))
     return 0
 

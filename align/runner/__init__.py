@@ -1,4 +1,4 @@
-"""Walks a plan: reuse, run or wait, one line each, with the reason. The only room that introduces adapters to stages."""
+"""Walks a plan: reuse, run or wait, one line each, with the reason. Only this room introduces adapters to stages."""
 
 from align.runner.walk import Outlook, Result, Runner
 

@@ -47,7 +47,8 @@ class Console:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars
 
-            columns: list[Any] = [TextColumn("           {task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}")]  # fmt: skip
+            columns: list[Any] = [TextColumn("           {task.description}"), BarColumn(), MofNCompleteColumn(),
+                                  TimeRemainingColumn(), TextColumn("{task.fields[note]}")]  # fmt: skip
             with Bars(*columns, transient=True) as bars:
                 yield _Bar(bars, bars.add_task(f"{step}: {what}", total=total, note=""))
         else:

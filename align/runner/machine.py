@@ -21,7 +21,8 @@ def resolved(runtime: RuntimeConfig) -> RuntimeConfig:
     dtype = runtime.dtype
     if dtype == "auto":
         dtype = "bfloat16" if (gpu_has_bf16() if device == "cuda" else cpu_has_bf16()) else "float32"
-    threads = runtime.threads or int(os.environ.get("OMP_NUM_THREADS", "0")) or cores()
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    threads = runtime.threads or (int(wanted) if wanted.isdigit() else 0) or cores()
     return runtime.model_copy(update={"device": device, "dtype": dtype, "threads": threads})
 
 

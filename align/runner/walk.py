@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import gc
-import resource
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from align.configs import Recipe
-from align.errors import AlignError, GateBroken, GateFailed, GateInconclusive, InputChanged, UsageError, Waiting
-from align.plan import STAGES, Step, plan
+from align.errors import (
+    AlignError,
+    GateBroken,
+    GateFailed,
+    GateInconclusive,
+    UsageError,
+    Waiting,
+)
+from align.plan import Step, plan
 from align.ports import Artifact
 from align.runner.console import Console
-from align.runner.keys import differences, located, made_from
-from align.runner.machine import commit, packages, resolved
-from align.runner.toolbox import Toolbox
-from align.store.artifacts import Making, Store, torn
-from align.store.fingerprint import fingerprint, read_json, seed_for
+from align.runner.keys import differences, made_from
+from align.runner.machine import packages, resolved
+from align.runner.make import make
+from align.store.artifacts import Store
+from align.store.fingerprint import fingerprint, read_json, replace
 
 Action = Literal["reuse", "run", "wait"]
 BLOCKED = {"fail": GateFailed, "inconclusive": GateInconclusive, "error": GateBroken}
@@ -66,6 +70,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self.steps = plan(self.recipe)
+        self.store.refuse_foreign()
         self.runtime = resolved(self.recipe.runtime)
         self.name = self.recipe.name or "recipe"
         for asked in (*self.redo, *self.refresh, *([self.until] if self.until else [])):
@@ -94,21 +99,32 @@ class Runner:
         found: dict[str, Outlook] = {}
         ran = []
         refusal: AlignError | None = None
+        waiting: Waiting | None = None
         for step in self.steps:
             if step.stage == "export" and refusal is not None:
                 self.console.line(step.name, "blocked", "by the gate")
+                self._remember(found, without=step.name)
                 continue
             seen = self._outlook(step, found)
             if seen.action == "reuse" and not self._redone(step):
                 self.console.line(step.name, "reuse", "; ".join(seen.why))
+            elif self._held_up(step, found):
+                self.console.line(step.name, "wait", "; ".join(seen.why))
             else:
                 why = "; ".join(("--redo", *seen.why) if self._redone(step) else seen.why)
-                seen = Outlook(step.name, "reuse", seen.why, self._make(step, found, why))
-                ran.append(step.name)
+                try:
+                    seen = Outlook(step.name, "reuse", seen.why, self._make(step, found, why))
+                    ran.append(step.name)
+                except Waiting as said:
+                    self.console.line(step.name, "wait", str(said))
+                    seen, waiting = Outlook(step.name, "wait", (str(said),)), waiting or said
             found[step.name] = seen
             if step.stage == "gate":
                 refusal = self._refusal(seen.artifact)
             self._remember(found)
+        if waiting is not None:
+            self.store.digests.save()
+            raise waiting
         artifacts = {name: seen.artifact for name, seen in found.items() if seen.artifact is not None}
         verdict = read_json(artifacts["gate"].path / "summary.json")["verdict"] if "gate" in artifacts else None
         report = self._report(bool(ran)) if "gate" in artifacts else None
@@ -121,6 +137,8 @@ class Runner:
         return any(asked in (step.name, step.stage) for asked in self.redo)
 
     def _outlook(self, step: Step, found: Mapping[str, Outlook]) -> Outlook:
+        if held_up := self._held_up(step, found):
+            return Outlook(step.name, "wait", tuple(f"its input `{name}` waits for people" for name in held_up[:3]))
         anew = [name for name in dict.fromkeys(step.inputs.values()) if found[name].artifact is None]
         if anew:
             return Outlook(step.name, "run", tuple(f"its input `{name}` is made anew" for name in anew[:3]))
@@ -134,11 +152,12 @@ class Runner:
             return Outlook(step.name, "wait", (waiting.read_text(encoding="utf-8").strip(),))
         return Outlook(step.name, "run", tuple(self._why(step, document, key)))
 
+    def _held_up(self, step: Step, found: Mapping[str, Outlook]) -> list[str]:
+        return [name for name in dict.fromkeys(step.inputs.values()) if found[name].action == "wait"]
+
     def _why(self, step: Step, document: Mapping[str, Any], key: str) -> list[str]:
-        place = self.store.place(step.stage, key)
-        if (place / "manifest.json").exists():
-            manifest = read_json(place / "manifest.json")
-            return [torn(Artifact(place, key, "", manifest)) or "another key stands in its place"]
+        if problem := self.store.problem(step.stage, key):
+            return [problem]
         before = self.state.get("steps", {}).get(step.name)
         if before is None:
             return ["not made yet"]
@@ -154,46 +173,25 @@ class Runner:
         return {name: artifact for name, artifact in artifacts.items() if artifact is not None}
 
     def _make(self, step: Step, found: Mapping[str, Outlook], why: str) -> Artifact:
-        document, inputs = self._made_from(step, found), self._inputs(step, found)
+        inputs = self._inputs(step, found)
+        document = self._made_from(step, found)
         key = fingerprint(document)
+        self._remember(found, unfinished={step.name: {"stage": step.stage, "key": key}})
         with self.store.making(step.stage, key, step.name) as making:
+            made = self.store.find(step.stage, key)
+            if made is not None and not self._redone(step):  # by another run, between our look and our lock
+                shutil.rmtree(making.out.parent)
+                return made
             self.console.line(step.name, "run", why)
-            began, start = datetime.now(UTC), time.monotonic()
-            tools = Toolbox(step.name, seed=seed_for(self.recipe.seed, step.stage), runtime=self.runtime,
-                            work=making.work, console=self.console)  # fmt: skip
+            start = time.monotonic()
             try:
-                STAGES[step.stage].module.run(step.config, inputs, making.out, tools)
+                artifact = make(step, inputs, making, document, seed=self.recipe.seed, runtime=self.runtime,
+                                store=self.store, console=self.console)  # fmt: skip
             except Waiting as waiting:
                 (making.work / "waiting.txt").write_text(str(waiting), encoding="utf-8")
-                self.console.line(step.name, "wait", str(waiting))
                 raise
-            finally:
-                tools.close()
-                gc.collect()
-            self._unchanged(step, document, found)
-            seconds = time.monotonic() - start
-            manifest = {
-                "schema": 1, "stage": step.stage, "step": step.name, "key": key, "made_from": document,
-                "config": document["config"], "notes": tools.notes,
-                "inputs": {name: {"step": step.inputs[name], "key": a.key, "digest": a.digest} for name, a in inputs.items()},
-                "packages": packages(), "commit": commit(), "created": began.isoformat(timespec="seconds"),
-                "seconds": round(seconds, 3), "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-                "runtime": self.runtime.model_dump(mode="json"),
-            }  # fmt: skip
-            artifact = self._seal(making, manifest)
-        self.console.line(step.name, "done", f"{seconds:.1f} s")
+        self.console.line(step.name, "done", f"{time.monotonic() - start:.1f} s")
         return artifact
-
-    def _seal(self, making: Making, manifest: Mapping[str, Any]) -> Artifact:
-        return self.store.seal(making, manifest)
-
-    def _unchanged(self, step: Step, document: Mapping[str, Any], found: Mapping[str, Outlook]) -> None:
-        if fingerprint(self._made_from(step, found)) != fingerprint(document):
-            names = ", ".join(path.name for path in located(step.config.keyed()))
-            raise InputChanged(f"{step.name}: {names} was edited while the stage read it; nothing was kept: run again")
-        for name, artifact in self._inputs(step, found).items():
-            if problem := torn(artifact):
-                raise InputChanged(f"{step.name}: its input `{name}` changed while the stage ran: {problem}; run again")
 
     def _refusal(self, gate: Artifact | None) -> AlignError | None:
         if gate is None:
@@ -206,17 +204,27 @@ class Runner:
         more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
         return BLOCKED[verdict](f"gate: {verdict}: {said[0] if said else 'see the report'}{more}; nothing was exported")
 
-    def _remember(self, found: Mapping[str, Outlook]) -> None:
+    def _remember(
+        self, found: Mapping[str, Outlook], *, unfinished: Mapping[str, Any] | None = None, without: str = ""
+    ) -> None:
+        """Write down what the recipe stands on now, and what is begun: `clean` keeps both."""
         steps = dict(self.state.get("steps", {})) if self.until else {}
+        snapshots = dict(self.state.get("snapshots", {}))
+        begun = {**self.state.get("unfinished", {}), **(unfinished or {})}
         for step in self.steps:
             artifact = found[step.name].artifact if step.name in found else None
-            if artifact is not None:
+            if step.name == without:
+                steps.pop(step.name, None)
+            elif artifact is not None:
+                begun.pop(step.name, None)
+                if "snapshot" in artifact.manifest["made_from"]:
+                    snapshots[step.name] = artifact.manifest["made_from"]["snapshot"]
                 steps[step.name] = {"stage": step.stage, "key": artifact.key, "digest": artifact.digest,
                                     "made_from": artifact.manifest["made_from"]}  # fmt: skip
             elif step.name in self.state.get("steps", {}):
                 steps[step.name] = self.state["steps"][step.name]
         state = {"schema": 1, "name": self.name, "title": self.recipe.title, "steps": steps,
-                 "snapshots": dict(self.snapshots), "recipe": _shown(self.recipe)}  # fmt: skip
+                 "unfinished": begun, "snapshots": snapshots, "recipe": _shown(self.recipe)}  # fmt: skip
         if state != self.state:
             self.store.remember(self.name, state)
             self.state = state
@@ -229,9 +237,7 @@ class Runner:
             from align.report.page import page
 
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_text(page(run_view(self.store, self.state)), encoding="utf-8")
-            shutil.move(partial, path)
+            replace(path, page(run_view(self.store, self.state)))
         return path
 
 

@@ -174,12 +174,12 @@ class Store:
 
 
 @contextmanager
-def making(final: Path, what: str, root: Path) -> Iterator[Making]:
+def making(final: Path, what: str, root: Path, *, lasting_lock: bool = True) -> Iterator[Making]:
     """The lock of the artifact that is to stand at `final`, and an empty `out` for it."""
     partial = final.with_name(final.name + ".partial")
     try:
         _folder(final.parent, root)
-        with locks.held(final.with_name(final.name + ".lock"), what):
+        with locks.held(final.with_name(final.name + ".lock"), what, remove=not lasting_lock):
             if (partial / "out").exists():
                 shutil.rmtree(partial / "out")
             (partial / "out").mkdir(parents=True)

@@ -23,9 +23,9 @@ def held(path: Path, what: str, *, remove: bool = False) -> Iterator[None]:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": started}).encode(), 0)
         yield
+    finally:
         if remove:
             path.unlink(missing_ok=True)
-    finally:
         os.close(handle)
 
 
