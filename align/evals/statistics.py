@@ -123,7 +123,8 @@ def paired(new: ArrayLike, old: ArrayLike, clusters: Clusters | None = None, *, 
         return Estimate(float(d.mean()), float(low), float(high), d.size, n_clusters, standard_error(d), "tango")
     se, alone = clustered_error(d, groups), standard_error(d)
     effect = max(1.0, (se / alone) ** 2) if alone else d.size / n_clusters
-    wide = 2 * NormalDist().cdf(t_quantile(level, n_clusters - 1)) - 1
+    # a t quantile of very few clusters is beyond what a normal level can say in floats
+    wide = min(2 * NormalDist().cdf(t_quantile(level, n_clusters - 1)) - 1, 1 - 1e-12)
     low, high = tango(gained / effect, lost / effect, d.size / effect, level=wide)
     return Estimate(float(d.mean()), float(low), float(high), d.size, n_clusters, se, "tango, effective n, clustered")
 

@@ -200,3 +200,9 @@ def test_a_share_and_its_interval_stay_between_zero_and_one(rows: list[tuple[flo
     found = statistics.mean([v for v, _ in rows], [c for _, c in rows], share=True)
     assert 0 <= found.low <= found.value + 1e-12
     assert found.value - 1e-12 <= found.high <= 1
+
+
+def test_two_clusters_give_a_paired_interval_that_says_almost_nothing() -> None:
+    found = statistics.paired([1, 1, 0, 1, 0, 1], [0, 1, 0, 0, 0, 1], ["a", "a", "a", "b", "b", "b"])
+    assert found.low < -0.5
+    assert found.high > 0.9
