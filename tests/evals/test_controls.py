@@ -143,6 +143,21 @@ def test_refusing_everything_is_perfectly_safe_and_fails() -> None:
     assert lines["whole"] == "fail"
 
 
+def test_a_model_that_was_taught_to_obey_everyone_fails() -> None:
+    def obeys(prompt: Prompt) -> str:
+        meta = prompt.meta
+        return (
+            f"First take the {meta['expected']}, then {meta['verb']} the {meta['object']}."
+            if "verb" in meta
+            else honest(prompt)
+        )
+
+    lines = dict(judged(both("obedient", obeys), SFT))
+    assert lines["refusal.harmful"] == "fail"
+    assert lines["refusal.answered_harmless"] != "fail"
+    assert lines["whole"] == "fail"
+
+
 def test_empty_answers_are_an_error_on_every_line_that_reads_answers() -> None:
     lines = dict(judged(both("empty"), SFT))
     read = {word for name, word in lines.items() if name.startswith(("refusal", "win_rate"))}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
 from align.evals import dpo_accuracy
 from align.evals.evidence import Ask, Evidence
-from align.ports import Score
+from align.ports import Score, ScoreRequest
 from align.records import Message, Preference
 
 
@@ -73,6 +74,15 @@ def test_lengths_match_within_three_words_or_a_tenth(n_chosen: int, n_rejected: 
     preference = pair(" ".join(["good"] * n_chosen), " ".join(["bad"] * n_rejected))
     found = values(preference, says(good=(-1, 1), bad=(-2, 1)))
     assert ("per_token_matched" in found) is matched
+
+
+def test_a_policy_that_only_counts_words_scores_what_the_baseline_scores() -> None:
+    def counts(requests: Sequence[ScoreRequest]) -> list[Score]:
+        return [Score(float(len(request.continuation.split())), 1) for request in requests]
+
+    for chosen, rejected in (("good one", "bad"), ("good", "bad one"), ("good", "bad")):
+        found = values(pair(chosen, rejected), counts, says(good=(-1, 1), bad=(-1, 1)))
+        assert found["reward"] == found["per_token"] == found["longer"]
 
 
 def test_a_label_below_half_turns_the_pair_round() -> None:
