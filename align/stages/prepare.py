@@ -62,10 +62,10 @@ def run(config: DataConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     _fix(sides, demonstrations)
     _fix(sides, prompts)
     _fix(sides, preferences)
-    for prompt in benchmark + (made.test_prompts if made else []):
-        sides.fix(prompt.messages, "test", prompt.source or "testbed")
+    for prompt in made.test_prompts if made else []:
+        sides.fix(prompt.messages, "test", "testbed")
     for prompt in made.prompts if made else []:
-        sides.fix(prompt.messages, "train", prompt.source or "testbed")
+        sides.fix(prompt.messages, "train", "testbed")
 
     shown = arrange("demonstrations", demonstrations, sides, config.test_share, made.demonstrations if made else ())
     asked_for = arrange("prompts", prompts, sides, config.test_share)

@@ -143,9 +143,9 @@ def test_a_tie_is_dropped_or_kept_as_the_settings_say():
         PairConfig(ties="keep")
 
 
-@pytest.mark.parametrize(("bad", "policy", "reason"), [(2, "drop", {"both bad": 1}), (1, "drop", {}), (3, "keep", {})])
+@pytest.mark.parametrize(("bad", "policy", "reason"), [(3, "drop", {"both bad": 1}), (2, "drop", {}), (4, "keep", {})])
 def test_both_bad_needs_more_than_half_of_the_judgments(bad, policy, reason):
-    votes = [judgment(A, by=f"p{i}", both_bad=i < bad) for i in range(3)]
+    votes = [judgment(A, by=f"p{i}", both_bad=i < bad) for i in range(4)]
     assert paired(votes, PairConfig(both_bad=policy)).dropped == reason
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from align.configs import PairConfig
+from align.data.splits import opening_key, prompt_key, side
 from align.errors import RecordError
 from align.records import Candidate, Comparison, Judgment, Message, Ordering, Preference, Prompt
 from align.stages import pair
@@ -94,6 +95,16 @@ def test_all_pairs_of_a_prompt_stand_on_one_side():
     assert len(train) + len(test) == 80
     assert not {one.prompt for one in train} & {one.prompt for one in test}
     assert 5 < len(test) < 45
+
+
+def test_prompts_that_prepare_left_for_training_are_split_again_and_not_all_trained_on():
+    asked = [(Message(role="user", content=f"Number {i}?"),) for i in range(400)]
+    left = [one for one in asked if side(opening_key(one), test_share=0.2, salt="prepare") == "train"]
+    left += [one for one in asked if side(prompt_key(one), test_share=0.2, salt="prepare") == "train"]
+    yes, no = (answer.completion for answer in ANSWERS[PROMPTS[0].id][:2])
+    train, test = split([Preference(prompt=one, chosen=yes, rejected=no) for one in left], test_share=0.2)
+    assert len(train) + len(test) == len(left)
+    assert 0.1 < len(test) / len(left) < 0.3
 
 
 def test_without_a_test_share_everything_is_trained_on(tmp_path):

@@ -21,6 +21,7 @@ from tests.workshop import TestTools
 HH = Path(__file__).parents[3] / "shared/data/preferences/hh-rlhf"
 XSTEST = Path(__file__).parents[3] / "shared/data/safety/xstest/xstest_prompts.csv"
 REVISION = "a" * 40
+TURN = [{"role": "assistant", "content": "Hm?"}, {"role": "user", "content": "And?"}]
 PAIRS = [{"prompt": f"Question {i}?", "chosen": f"Good {i}.", "rejected": f"Bad {i}."} for i in range(60)]
 
 
@@ -183,6 +184,22 @@ def test_the_testbed_gives_every_file_that_a_run_from_scratch_needs(tmp_path):
 def test_asking_the_testbed_for_more_than_it_has_names_the_knob(tmp_path):
     with pytest.raises(RecipeError, match=r"data\.testbed\.test_prompts: this world has .* ask for fewer"):
         made(tmp_path, DataConfig(testbed=configs.Testbed(test_prompts=10**6)))
+
+
+def test_what_opens_like_a_benchmark_prompt_is_kept_out_of_training_and_of_nothing_else(tmp_path):
+    (tmp_path / "xstest_prompts.csv").write_text(
+        "id,prompt,type,label,focus,note\n1,Question 7?,homonyms,safe,kill,x\n"
+    )
+    longer = {"prompt": [{"role": "user", "content": "question 7?"}, *TURN], "completion": "Well."}
+    others = [{"prompt": f"q{i}", "completion": "a"} for i in range(40)]
+    config = DataConfig(
+        demonstrations=(file(tmp_path / "d.jsonl", [longer, *others]),),
+        preferences=(file(tmp_path / "t.jsonl", [PAIRS[7], PAIRS[8]], role="test"),),
+        xstest=str(tmp_path / "xstest_prompts.csv"),
+    )
+    told = {one["name"]: one for one in made(tmp_path, config)["sources"]}
+    assert told["d.jsonl"]["dropped"] == {"begins with the prompt of a benchmark": 1}
+    assert told["t.jsonl"]["n_kept"] == 2
 
 
 @pytest.mark.skipif(not (HH.exists() and XSTEST.exists()), reason="needs hh-rlhf and XSTest as published")
