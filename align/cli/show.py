@@ -146,20 +146,26 @@ def _listing(told: dict[str, Any]) -> str:
     return "\n".join(lines) or "the store is empty"
 
 
-def _tree(node: dict[str, Any], depth: int) -> Iterator[str]:
-    pad = "  " * depth
+def _tree(node: dict[str, Any], depth: int, seen: set[str] | None = None, as_: str = "") -> Iterator[str]:
+    """Indented lines; what stands under an artifact is written out where it is first met."""
+    seen = set() if seen is None else seen
+    head = "  " * depth + (f"{as_} ← " if as_ else "") + f"{node['step']}  "
     if node.get("state") == "gone":
-        yield f"{pad}{node['step']}  {node['key'][:16]}  gone from the store"
+        yield f"{head}{node['key'][:16]}  gone from the store"
         return
-    yield f"{pad}{node['step']}  {node['stage']}/{node['key'][:16]}  {_size(node['bytes'])}  {node['state']}"
+    again = node["key"] in seen
+    seen.add(node["key"])
+    yield f"{head}{node['stage']}/{node['key'][:16]}" + (
+        "  (above)" if again else f"  {_size(node['bytes'])}  {node['state']}"
+    )
+    if again:
+        return
     for number in node.get("numbers", []):
-        yield f"{pad}    {number}"
+        yield f"{'  ' * depth}      {number}"
     for file in node.get("files", []):
-        yield f"{pad}    file {file['file']}  sha256 {file['sha256'][:16]}…"
+        yield f"{'  ' * depth}      file {file['file']}  sha256 {file['sha256'][:16]}…"
     for name, below in node["inputs"].items():
-        lines = list(_tree(below, depth + 1))
-        yield f"{pad}  {name}:"
-        yield from lines
+        yield from _tree(below, depth + 1, seen, name)
 
 
 def _preference(store: Store, what: str) -> dict[str, Any]:
