@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Generic
 
@@ -134,7 +135,11 @@ def consistent(prepared: Prepared[Preference]) -> Prepared[Preference]:
 
     def names(pair: Preference) -> tuple[str, str, str]:
         chosen, rejected = (canonical([m.model_dump() for m in side]) for side in (pair.chosen, pair.rejected))
-        return prompt_key(pair.prompt), chosen, rejected
+        # hashed, so that a large set is not held in memory twice
+        prompt, first, second = (
+            sha256(text.encode("utf-8")).hexdigest() for text in (prompt_key(pair.prompt), chosen, rejected)
+        )
+        return prompt, first, second
 
     everything = prepared.train + prepared.test
     known = {names(pair) for pair in everything}
