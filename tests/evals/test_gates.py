@@ -165,14 +165,14 @@ def test_the_gate_judges_rows_as_the_simulation_judges_counts() -> None:
         assert line.difference == pytest.approx((worse - better) / n)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40), st.lists(st.floats(0, 0.5), min_size=2, max_size=5))
 def test_a_wider_margin_never_judges_more_harshly(worse: int, better: int, margins: list[float]) -> None:
     said = [ORDER.index(verdict(*shares(worse=worse, better=better, n=120), margin=m)) for m in sorted(margins)]
     assert said == sorted(said)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32))
 def test_the_order_of_rows_decides_nothing(seed: int) -> None:
     shuffled = random.Random(seed)

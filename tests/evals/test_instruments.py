@@ -36,9 +36,7 @@ def test_the_listing_shows_every_instrument_and_never_says_it_ran_when_it_did_no
         assert rows[name]["last_run"] == (instrument.last_run or "never run against real data")
 
 
-@pytest.mark.parametrize(
-    ("wrong", "right"), [("fact", "facts"), ("refusals", "refusal"), ("dpo_acuracy", "dpo_accuracy")]
-)
+@pytest.mark.parametrize(("wrong", "right"), [("fact", "facts"), ("refusals", "refusal"), ("pronoun", "pronouns")])
 def test_a_slip_of_the_pen_gets_the_nearest_instrument(wrong: str, right: str) -> None:
     with pytest.raises(RecipeError, match=f"did you mean `{right}`"):
         instruments.instrument(wrong)

@@ -73,6 +73,7 @@ def test_holm_and_benjamini_hochberg_as_published() -> None:
 
 
 @pytest.mark.slow  # statsmodels takes seconds to import
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_adjusted_p_values_are_those_of_statsmodels(p: list[float]) -> None:
     from statsmodels.stats.multitest import multipletests
@@ -129,7 +130,7 @@ def test_tango_solves_its_own_equation() -> None:
         assert score == pytest.approx(z, abs=1e-3)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 60))
 def test_tango_is_symmetric_and_holds_the_estimate(gained: int, lost: int, same: int) -> None:
     n = max(1, gained + lost + same)
@@ -194,7 +195,7 @@ def test_the_bootstrap_agrees_with_the_formula_and_repeats_itself() -> None:
     assert found.n_clusters == 60
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 3)), min_size=2, max_size=30))
 def test_a_share_and_its_interval_stay_between_zero_and_one(rows: list[tuple[float, int]]) -> None:
     found = statistics.mean([v for v, _ in rows], [c for _, c in rows], share=True)
