@@ -19,6 +19,8 @@ from align.report.view import RunView
 TRAINED_ON = ("text", "demonstrations", "prompts", "preferences", "judgments")
 """Parts of the data that end up in the weights; benchmarks do not."""
 METHODS = {"sft": "Supervised fine-tuning", "dpo": "Preference tuning by DPO (Rafailov et al. 2023, arXiv:2305.18290)"}
+COSTS_ONLY = ("checkpoint_every", "eval_every", "gradient_checkpointing", "keep_optimizer")
+"""Knobs that change what training costs and not what it gives."""
 GENERAL_LIMITS = (
     "What was not measured here is not known: no instrument above speaks of other languages, topics or longer talks.",
     "A pass says that the measured losses stay under the recipe's margins, not that the model is safe.",
@@ -128,13 +130,10 @@ def _method(view: RunView) -> str:
     parts = []
     for step in view.steps:
         if step.stage in METHODS:
-            knobs = ", ".join(f"`{name}: {value}`" for name, value in knobs_said(step.config))
-            parts.append(f"**{METHODS[step.stage]}.** {knobs}")
-    people = [step for step in view.steps if step.stage == "pair"]
-    for step in people:
-        told = step.summary()
-        made = " from simulated people" if view.simulated else ""
-        if told.get("n_judgments"):
+            said = [f"`{name}: {value}`" for name, value in knobs_said(step.config) if name not in COSTS_ONLY]
+            parts.append(f"**{METHODS[step.stage]}.** {', '.join(said)}")
+        if step.stage == "pair" and (told := step.summary()).get("n_judgments"):
+            made = " from simulated people" if view.simulated else ""
             parts.append(
                 f"**Preferences.** {count(told['n_judgments'])} judgments{made} of {count(told.get('n_compared'))} "
                 f"comparisons gave {count(told.get('n_train'))} pairs to train on and {count(told.get('n_test'))} "
@@ -207,13 +206,11 @@ def _lineage(view: RunView) -> str:
                 for name, given in step.inputs.items()
                 if "/" not in name
             ]
+            or ([f"{len(step.inputs)} measurements"] if step.inputs else [])
         ]
     ]
-    n = sum(step.name.startswith("evaluate/") for step in view.steps)
     text = "## Lineage\n\nEach artifact by the digest of its bytes, and the digests of what it was made from.\n\n"
-    return (
-        text + table(("artifact", "digest", "made from"), rows) + (f"\n\nThe gate read {n} measurements." if n else "")
-    )
+    return text + table(("artifact", "digest", "made from"), rows)
 
 
 def _base(view: RunView) -> Mapping[str, Any]:

@@ -89,12 +89,14 @@ def shape_of(train: Points, held_out: Points) -> Shape:
         return "unknown"
     first, last = _ends(curve)
     doubt = max(NOTICEABLE * abs(first), 2 * _noise(curve) * math.sqrt(2 / _tail(curve)))
-    if last > first + doubt or _ends(train)[1] > _ends(train)[0] + max(doubt, 2 * _noise(train)):
+    if last > first + doubt and (curve is train or not train or _rises(train)):
         return "diverged"
     if curve is held_out:
+        if _rises(train):
+            return "diverged"
         step, lowest = min(held_out, key=lambda point: point[1])
         if held_out[-1][1] - lowest > max(NOTICEABLE * abs(lowest), 2 * _noise(curve)):
-            return "diverged" if _rises_after(train, step) else "overfitting"
+            return "diverged" if _rises(train, after=step) else "overfitting"
     if first - last < doubt:
         return "underfitting"
     quarter = _tail(curve, 0.25)
@@ -105,12 +107,16 @@ def shape_of(train: Points, held_out: Points) -> Shape:
     return "fine"
 
 
-def _rises_after(train: Points, step: float) -> bool:
-    """Whether the training loss, too, ends above where it was around `step`."""
-    before = [value for at, value in train if at <= step][-_tail(train) :]
-    if not before or train[-1][0] <= step:
+def _rises(points: Points, *, after: float | None = None) -> bool:
+    """Whether a loss ends above where it began, or above where it stood around the step `after`."""
+    if len(points) < 3 or (after is not None and points[-1][0] <= after):
         return False
-    return _ends(train)[1] > fmean(before) + max(NOTICEABLE * abs(fmean(before)), 2 * _noise(train))
+    k = _tail(points)
+    before = points[:k] if after is None else [point for point in points if point[0] <= after][-k:]
+    if not before:
+        return False
+    level = fmean(value for _, value in before)
+    return _ends(points)[1] > level + max(NOTICEABLE * abs(level), 2 * _noise(points) * math.sqrt(2 / k))
 
 
 def _tail(points: Points, share: float = 0.1) -> int:

@@ -34,7 +34,7 @@ def rank(licence: str) -> int | None:
 def together(licences: Mapping[str, str | None]) -> Together:
     """The most restrictive of the licences of what went in, by the name of what carries it."""
     if not licences:
-        return Together(None, "nothing that went in declares a licence")
+        return Together(None, "for all that went in was made here and declares none")
     unsaid = [name for name, licence in licences.items() if not licence or rank(licence) is None]
     if unsaid:
         return Together(None, f"{', '.join(unsaid)}: no licence that we know is declared")

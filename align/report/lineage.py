@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from align.report.numbers import short
@@ -20,6 +21,20 @@ class Made:
     digest: str
     parents: tuple[tuple[str, str], ...]
     """The step that made each input, and the input's digest."""
+    files: tuple[tuple[str, str], ...]
+    """Files and hub revisions from outside, and their digests."""
+
+    @property
+    def is_measurement(self) -> bool:
+        return self.step.startswith("evaluate/")
+
+    @property
+    def said(self) -> str:
+        """`sft 3fa8…, pair 91bc…`; many measurements are counted, not listed."""
+        single = [f"{name} {digest}" for name, digest in self.parents if not name.startswith("evaluate/")]
+        n = len(self.parents) - len(single)
+        outside = [f"{name} {digest}" for name, digest in self.files]
+        return ", ".join([*single, *outside, *([f"{n} measurements"] if n else [])])
 
 
 @dataclass(frozen=True)
@@ -37,29 +52,31 @@ class Station:
 
 def chain(view: RunView) -> list[Made]:
     """Every artifact that was made, the last first."""
-    steps = [step for step in view.steps if step.manifest]
-    made_by = {(step.manifest.get("key"), step.digest): step.name for step in steps}
     return [
         Made(
             step.name,
             short(step.digest),
-            tuple(
-                (
-                    given.get("step") or made_by.get((given.get("key"), given.get("digest")), name),
-                    short(given.get("digest")),
-                )
-                for name, given in step.inputs.items()
-            ),
+            tuple((str(given.get("step", name)), short(given.get("digest"))) for name, given in step.inputs.items()),
+            tuple(_outside(step.config)),
         )
-        for step in reversed(steps)
+        for step in reversed(view.steps)
+        if step.manifest
     ]
 
 
-def parents_said(made: Made) -> str:
-    """`sft 3fa8…, pair 91bc…`; many measurements are counted, not listed."""
-    single = [f"{name} {digest}" for name, digest in made.parents if not name.startswith("evaluate/")]
-    n = len(made.parents) - len(single)
-    return ", ".join([*single, *([f"{n} measurements"] if n else [])])
+def _outside(config: object) -> Iterator[tuple[str, str]]:
+    """What a config names outside the store: files by their sha256, hub repositories by their revision."""
+    if isinstance(config, Mapping):
+        if {"file", "sha256"} <= set(config):
+            yield str(config["file"]), short(str(config["sha256"]))
+        elif config.get("revision") and (config.get("hub") or config.get("name")):
+            yield str(config.get("hub") or config.get("name")), short(str(config["revision"]))
+        else:
+            for value in config.values():
+                yield from _outside(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _outside(value)
 
 
 def stations(view: RunView) -> list[Station]:

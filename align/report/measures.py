@@ -67,8 +67,8 @@ def title(instrument: str, metric: str) -> str:
 
 
 def words(name: str) -> str:
-    """A name as it is read aloud: `win_rate` is `win rate`, `dpo_accuracy/reward` is `dpo accuracy, reward`."""
-    return name.replace("_", " ").replace(".", ", ").replace("/", ", ")
+    """A name as it is read aloud: `win_rate` is `win rate`, `preferences.train.jsonl` is `preferences, train`."""
+    return name.removesuffix(".jsonl").replace("_", " ").replace(".", ", ").replace("/", ", ")
 
 
 def part(step: StepView) -> str:

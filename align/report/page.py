@@ -16,7 +16,8 @@ from align.report.summaries import cell, tables
 from align.report.view import RunView, StepView, pretty
 
 TRAINED = {"base": "Pretraining", "sft": "Supervised fine-tuning", "dpo": "Preference tuning (DPO)"}
-BESIDE_LOSS = ("rewards/accuracies", "rewards/margins", "mean_token_accuracy")
+REWARDS = ("rewards/accuracies", "rewards/margins")
+TOKENS = ("mean_token_accuracy",)
 WITH_OTHERS = "Share of judgments that agree with the majority of the others"
 FIRST_SHOWN = "Share won by the answer shown first; half if the side means nothing"
 MOST_PEOPLE = 40
@@ -69,6 +70,7 @@ def _contents(view: RunView) -> dict[str, Any]:
     panels = measures.panels(view)
     leading = measures.leading(view, panels)
     judged = people(view)
+    chain = lineage.chain(view)
     stations = lineage.stations(view)
     costs = [station for station in stations if station.seconds is not None]
     made = [step for step in view.steps if step.manifest]
@@ -86,7 +88,8 @@ def _contents(view: RunView) -> dict[str, Any]:
         "people": judged,
         "people_plots": _people_plots(judged) if judged else [],
         "data": [table for step in view.of_stage("prepare") for table in tables(step.summary(), "counts")],
-        "chain": [(one, lineage.parents_said(one)) for one in lineage.chain(view)],
+        "chain": [one for one in chain if not one.is_measurement],
+        "measured_chain": [one for one in chain if one.is_measurement],
         "costs": costs,
         "total_s": sum(station.seconds or 0.0 for station in costs),
         "longest_s": max((station.seconds or 0.0 for station in costs), default=0.0) or 1.0,
@@ -105,7 +108,7 @@ def trainings(view: RunView) -> list[Training]:
         if "loss" not in curve:
             continue
         loss = curve["loss"]
-        beside = [curve[metric] for metric in BESIDE_LOSS if metric in curve]
+        beside = [curve[metric] for metric in (REWARDS if REWARDS[0] in curve else TOKENS) if metric in curve]
         found.append(
             Training(
                 TRAINED.get(step.stage, step.name),
@@ -114,7 +117,7 @@ def trainings(view: RunView) -> list[Training]:
                 reading(loss.train, loss.held_out),
                 tuple((METRIC_NAMES[c.metric], _curve_plot(step.name, c)) for c in (loss, *beside)),
                 tuple(knobs_said(step.config)),
-                tuple((measures.words(name), cell(value)) for name, value in step.summary().items()),
+                tuple((measures.words(name), cell(value)) for name, value in step.summary().items() if value != {}),
             )
         )
     return found

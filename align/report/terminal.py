@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow", "error": "magenta", "none": "bold"}
-ARROWS = {"higher is better": "↑", "lower is better": "↓", "neither way is better": " "}
+ARROWS = {"higher is better": "↑", "lower is better": "↓", "neither way is better": "·"}
 
 
 def summary(view: RunView) -> Group:
@@ -55,7 +55,7 @@ def models_table(view: RunView) -> Table | None:
             f"{_short(m.value)} [{_short(m.low)}, {_short(m.high)}]" if m and m.value is not None else DASH
             for _, m in panel.rows
         ]
-        table.add_row(f"{panel.title} {ARROWS[panel.better]}".rstrip(), *cells)
+        table.add_row(f"{ARROWS[panel.better]} {panel.title}", *cells)
     return table
 
 

@@ -35,7 +35,20 @@ def test_a_held_out_loss_that_turns_up_is_overfitting_and_the_step_is_named() ->
 
 def test_a_loss_that_ends_above_its_beginning_has_diverged() -> None:
     assert shape_of(falling(60, 1.0, 9.0), []) == "diverged"
-    assert shape_of(falling(60, 2.0, 1.0), [(1, 0.7), (2, 0.8), (3, 0.9), (4, 1.2)]) == "diverged"
+    assert shape_of([(i, 0.7 + i / 10) for i in range(9)], [(1, 0.7), (2, 0.8), (3, 0.9), (4, 1.2)]) == "diverged"
+
+
+def test_a_held_out_loss_that_rises_from_the_first_while_training_falls_is_overfitting() -> None:
+    held_out = [(0, 0.7), (2, 0.8), (4, 0.9), (6, 1.2)]
+    assert shape_of(falling(60, 2.0, 1.0), held_out) == "overfitting"
+    assert "lowest at step 0 (0.7)" in reading(falling(60, 2.0, 1.0), held_out)
+
+
+def test_losses_that_both_turn_up_have_diverged_whatever_they_began_at() -> None:
+    train = [(i, 3.0 - 0.1 * i if i < 20 else 1.0 + 0.08 * (i - 20)) for i in range(40)]
+    held_out = [(i, value + 0.1) for i, value in train[::4]]
+    assert shape_of(train, held_out) == "diverged"
+    assert "both rose again" in reading(train, held_out)
 
 
 def test_a_loss_that_is_no_number_has_diverged() -> None:

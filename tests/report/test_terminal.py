@@ -23,7 +23,7 @@ def printed(view: RunView, *, width: int = 110) -> str:
 def test_the_verdict_comes_first_and_the_three_models_stand_side_by_side(view: RunView) -> None:
     lines = printed(view).splitlines()
     assert lines[0].startswith("quickstart: Stopped by the gate. 4 of 7 margins held.")
-    row = next(line for line in lines if "facts · accuracy ↑" in line)
+    row = next(line for line in lines if line.startswith("↑ facts · accuracy"))
     places = [row.index(number) for number in ("0.63 [", "0.67 [", "0.65 [")]
     assert places == sorted(places)
     assert "tuned over SFT: raw" in "\n".join(lines)
@@ -44,7 +44,7 @@ def test_the_models_fit_side_by_side_in_eighty_columns(view: RunView) -> None:
 
 
 def test_a_number_that_is_absent_is_a_dash(view: RunView) -> None:
-    assert re.search(r"dpo accuracy · reward ↑ +– +– +0\.", printed(view))
+    assert re.search(r"↑ dpo accuracy · reward +– +– +0\.", printed(view))
 
 
 def test_nothing_is_cut_off_in_a_narrow_terminal(view: RunView) -> None:
