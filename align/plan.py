@@ -122,8 +122,6 @@ def _preferences(recipe: Recipe) -> Iterator[Step]:
 
 
 def _tuning(recipe: Recipe) -> Iterator[Step]:
-    if recipe.pair.label == "soft" and not recipe.dpo.ready and _preference_step(recipe) == "pair":
-        raise RecipeError("pair.label: TRL's DPO has no place for soft labels and would take each for certain; use majority")
     if recipe.dpo.ready:
         yield Step("dpo", "base", _given(recipe.dpo.ready), {})
     else:

@@ -108,6 +108,9 @@ def dpo(config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: 
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
     train, counts = table(data, chat, config)
     test, test_counts = table(held_out, chat, config) if held_out is not None else (None, None)
+    test = None if test is None else loop.at_most(test, config.eval_rows)
+    if counts["soft"]:
+        workshop.note(f"{counts['soft']} pairs have soft labels, of which TRL's loss sees the side only")
     pace = loop.Pace.of(config, len(train))
     trainer = Preferring(
         workshop=workshop,
@@ -134,13 +137,14 @@ def table(path: Path, chat: Chat, config: DPOConfig) -> tuple[Dataset, dict[str,
     Left out, and counted: ties, pairs whose longer side exceeds `max_tokens` (a cut answer would teach not to stop),
     and pairs that are equal once they are tokens. A soft label counts by its side only.
     """
-    counts = {"rows": 0, "used": 0, "too_long": 0, "equal_as_tokens": 0, "ties": 0, "control_tokens_in_content": 0}
+    counts = {"rows": 0, "used": 0, "too_long": 0, "equal_as_tokens": 0, "ties": 0, "soft": 0, "control_tokens_in_content": 0}
     rows: list[dict[str, list[int]]] = []
     for pair in jsonl.read(path, Preference):
         counts["rows"] += 1
         if pair.label == 0.5:
             counts["ties"] += 1
             continue
+        counts["soft"] += pair.label not in (0.0, 1.0)
         better, worse = (pair.chosen, pair.rejected) if pair.label > 0.5 else (pair.rejected, pair.chosen)
         counts["control_tokens_in_content"] += chat.n_controls((*pair.prompt, *pair.chosen, *pair.rejected))
         prompt, chosen = chat.encode((*pair.prompt, *better)).split()

@@ -47,6 +47,11 @@ def ready(runtime: RuntimeConfig) -> None:
     datasets.logging.set_verbosity_error()
 
 
+def at_most(dataset: Any, n: int) -> Any:
+    """`n` rows of a data set, drawn by a fixed seed; all of them where there are no more."""
+    return dataset if len(dataset) <= n else dataset.shuffle(seed=0).select(range(n))
+
+
 def checkpoints_in(workshop: Workshop) -> Path:
     """Where a stage's checkpoints lie."""
     return workshop.work / "checkpoints"

@@ -43,6 +43,7 @@ def sft(config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: 
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
     train, counts = table(data, chat, config)
     test, test_counts = table(held_out, chat, config) if held_out is not None else (None, None)
+    test = None if test is None else loop.at_most(test, config.eval_rows)
     pace = loop.Pace.of(config, len(train))
     trainer = Imitation(
         model=policy,
