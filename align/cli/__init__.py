@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("align: told to stop; what was made is kept: run the same command again to go on", file=sys.stderr)
         raise
     except OSError as error:
-        from align.store.artifacts import raise_unwritable
+        from align.store.disk import raise_unwritable
 
         try:
             raise_unwritable(error, Path(getattr(arguments, "store", ".")))
@@ -73,13 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     run = _with_recipe(commands, "run", "run a recipe: reuse what is made, make what is missing")
-    run.add_argument("--until", metavar="STEP", help="stop after this step or stage")
+    run.add_argument("--until", metavar="STEP", help="make this step or stage and what it reads, no more")
     run.add_argument("--redo", metavar="STEP", action="append", default=[], help="make this step or stage again")
     run.add_argument(
         "--refresh", metavar="STEP", action="append", default=[], help="pull this stage's judgments into a new snapshot"
     )
     plan = _with_recipe(commands, "plan", "say what a run would do, and why, without doing it")
-    plan.add_argument("--until", metavar="STEP", help="stop after this step or stage")
+    plan.add_argument("--until", metavar="STEP", help="make this step or stage and what it reads, no more")
     _with_recipe(
         commands, "check", "check a recipe, its files and this environment without running", optional=True
     ).add_argument("--deep", action="store_true", help="also read every byte of every artifact of the store")

@@ -57,6 +57,7 @@ def _remove(path: Path) -> bool:
     try:
         with locks.held(path.with_suffix(".lock"), path.name, remove=True):
             if path.suffix != ".old":  # a kill while this removes must leave nothing that looks whole
+                shutil.rmtree(path.with_suffix(".old"), ignore_errors=True)
                 path = path.rename(path.with_suffix(".old"))
             shutil.rmtree(path)
     except Locked:

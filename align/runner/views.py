@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from align.report.view import RunView, StepView
+from align.report.view import RunView, StepView, in_order
 from align.store.artifacts import Store
 from align.store.fingerprint import read_json
 
@@ -22,4 +22,4 @@ def run_view(store: Store, state: Mapping[str, Any]) -> RunView:
     verdict = read_json(gate.path / "summary.json")["verdict"] if gate else None
     recipe = state.get("recipe", {})
     simulated = bool((recipe.get("data") or {}).get("testbed"))
-    return RunView(state["name"], state.get("title"), recipe, tuple(steps), verdict, simulated)
+    return RunView(state["name"], state.get("title"), recipe, in_order(steps), verdict, simulated)

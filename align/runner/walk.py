@@ -80,8 +80,10 @@ class Runner:
         self.state = self.store.remembered().get(self.name, {})
         self.snapshots: dict[str, int] = dict(self.state.get("snapshots", {}))
         if self.until:
-            last = max(i for i, step in enumerate(self.steps) if self.until in (step.name, step.stage))
-            self.steps = self.steps[: last + 1]
+            wanted = {step.name for step in self.steps if self.until in (step.name, step.stage)}
+            for step in reversed(self.steps):
+                wanted |= set(step.inputs.values()) if step.name in wanted else set()
+            self.steps = tuple(step for step in self.steps if step.name in wanted)
 
     def outlook(self) -> list[Outlook]:
         """What `run` would do now; nothing is locked or written."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import signal
@@ -15,13 +14,12 @@ from typing import Any
 from align.errors import AlignError, StoreError, UsageError
 from align.ports import Artifact
 from align.store import locks
+from align.store.disk import folder_at, is_full, raise_full, raise_unwritable
 from align.store.fingerprint import Digests, files_in, fingerprint, read_json, replace, sync_folder
 
-CRASH_POINTS = ("made", "files-synced", "manifest-written", "renamed")
+CRASH_POINTS = ("made", "files-synced", "manifest-written", "set-aside", "renamed")
 """Where `ALIGN_CRASH_AT` can kill this process, so that tests can show what survives."""
 MARK = "store.json"
-FULL_BELOW_BYTES = 2**16
-UNWRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR)
 
 
 def crash_point(name: str, step: str) -> None:
@@ -76,7 +74,7 @@ class Store:
         mark = self.root / MARK
         if not mark.exists():
             try:
-                _folder(self.root, self.root)
+                folder_at(self.root, self.root)
                 replace(mark, _pretty({"schema": 1, "what": "a store of artifacts made by align"}))
             except OSError as error:
                 raise_unwritable(error, self.root)
@@ -122,6 +120,7 @@ class Store:
             old = making.final.with_name(making.final.name + ".old")
             shutil.rmtree(old, ignore_errors=True)
             os.rename(making.final, old)
+            crash_point("set-aside", step)
             os.rename(making.out, making.final)
             shutil.rmtree(old)
         else:
@@ -152,11 +151,11 @@ class Store:
 
     def partials(self) -> Iterator[Path]:
         """What unfinished runs left: it is used when the same command runs again."""
-        yield from sorted(path for path in self.root.glob("*/*.partial") if path.is_dir())
+        yield from sorted(path for path in self.root.glob("*/*.partial") if not _sealed(path))
 
     def litter(self) -> Iterator[Path]:
         """What a kill at the wrong moment left, of use to nobody."""
-        yield from sorted(path for path in self.root.glob("*/*.old") if path.is_dir())
+        yield from sorted((*self.root.glob("*/*.old"), *filter(_sealed, self.root.glob("*/*.partial"))))
 
     def remember(self, recipe: str, state: Mapping[str, Any]) -> None:
         """Keep which artifacts a recipe stands on now, for `plan`'s reasons, `show` and `clean`."""
@@ -173,13 +172,18 @@ class Store:
         return {path.stem: read_json(path) for path in sorted((self.root / "recipes").glob("*.json"))}
 
 
+def _sealed(partial: Path) -> bool:
+    return (partial.with_suffix("") / "manifest.json").exists()
+
+
 @contextmanager
 def making(final: Path, what: str, root: Path, *, lasting_lock: bool = True) -> Iterator[Making]:
     """The lock of the artifact that is to stand at `final`, and an empty `out` for it."""
     partial = final.with_name(final.name + ".partial")
     try:
-        _folder(final.parent, root)
+        folder_at(final.parent, root)
         with locks.held(final.with_name(final.name + ".lock"), what, remove=not lasting_lock):
+            _put_right(final)
             if (partial / "out").exists():
                 shutil.rmtree(partial / "out")
             (partial / "out").mkdir(parents=True)
@@ -192,9 +196,17 @@ def making(final: Path, what: str, root: Path, *, lasting_lock: bool = True) -> 
         raise
     except Exception as error:
         # writers in other languages (safetensors, torch) say a full disk in words of their own
-        if "No space left" in str(error) or shutil.disk_usage(root).free < FULL_BELOW_BYTES:
-            raise _full(root) from error
+        if "No space left" in str(error) or is_full(root):
+            raise_full(root, error)
         raise
+
+
+def _put_right(final: Path) -> None:
+    """A kill between the two renames of a second sealing left the first under `.old`: it gets its name back."""
+    old = final.with_name(final.name + ".old")
+    if old.exists() and not final.exists() and (old / "manifest.json").exists():
+        os.rename(old, final)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def opened(folder: Path) -> Artifact:
@@ -235,47 +247,3 @@ def _pretty(document: Mapping[str, Any]) -> str:
     import json
 
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def raise_unwritable(error: OSError, root: Path) -> None:
-    """StoreError for a full disk, UsageError for a store that may not be written; other errors are left alone."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise _full(root) from error
-    if error.errno == errno.EFBIG:
-        raise StoreError(
-            f"{error.filename or root}: a file reached the largest size that this process may write; "
-            "what was sealed is whole: raise the limit (ulimit -f) and run again"
-        ) from error
-    if error.errno == errno.EIO:
-        raise StoreError(
-            f"{error.filename or root}: the disk failed ({error.strerror}); what was sealed is whole"
-        ) from error
-    if error.errno in UNWRITABLE and _concerns(error, root):
-        raise UsageError(
-            f"{error.filename or root}: the store cannot be written ({error.strerror}); choose another with --store"
-        ) from error
-
-
-def _folder(path: Path, root: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if error.errno not in (errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG):
-            raise
-        why = "a file stands in its place" if error.errno == errno.EEXIST else error.strerror
-        raise UsageError(f"{root}: the store cannot be written ({why}); choose another with --store") from error
-
-
-def _full(root: Path) -> StoreError:
-    free = shutil.disk_usage(next(path for path in (root, *root.resolve().parents) if path.exists())).free
-    return StoreError(
-        f"{root}: the disk is full ({free:,} bytes free); what was sealed is whole: free space and run again"
-    )
-
-
-def _concerns(error: OSError, root: Path) -> bool:
-    """Is the error about the store, and not about a file that a stage reads elsewhere?"""
-    if not isinstance(error.filename, (str, os.PathLike)):
-        return error.filename is None
-    place, root = Path(error.filename).absolute(), root.absolute()
-    return place.is_relative_to(root) or root.is_relative_to(place)
