@@ -77,7 +77,7 @@ def part(step: StepView) -> str:
 
 
 def panels(view: RunView) -> list[Panel]:
-    """One panel a metric, in the order in which the instruments stand in the plan."""
+    """One panel a metric, in the order of the table of instruments; those that are not ours at the end."""
     found: dict[str, dict[str, dict[str, Measurement]]] = {}
     for step in view.of_stage("evaluate"):
         for measurement in step.records("measurements.jsonl", Measurement):
@@ -85,6 +85,7 @@ def panels(view: RunView) -> list[Panel]:
     present = {name for by_metric in found.values() for models in by_metric.values() for name in models}
     shown = [name for name in PARTS if name in present] + sorted(present - set(PARTS))
     differences = [pair for pair in compared(view) if not pair.is_win_rate]
+    known = list(INSTRUMENTS)
     return [
         Panel(
             instrument=instrument,
@@ -99,7 +100,9 @@ def panels(view: RunView) -> list[Panel]:
             ),
             simulated=view.simulated or any(m.provenance == "simulated" for m in models.values()),
         )
-        for instrument, by_metric in found.items()
+        for instrument, by_metric in sorted(
+            found.items(), key=lambda entry: known.index(entry[0]) if entry[0] in known else 99
+        )
         for metric, models in by_metric.items()
         for one in [next(iter(models.values()))]
     ]

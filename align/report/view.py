@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,6 +17,22 @@ State = Literal["done", "reused", "waiting", "failed", "missing"]
 Verdict = Literal["pass", "fail", "inconclusive", "error"]
 PARTS = ("base", "sft", "tuned")
 """The models a run compares, in the order in which they are shown."""
+
+
+STAGES = (
+    "ready",
+    "prepare",
+    "base",
+    "sft",
+    "generate",
+    "label",
+    "pair",
+    "dpo",
+    "answers",
+    "evaluate",
+    "gate",
+    "export",
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +92,7 @@ class RunView:
     recipe: Mapping[str, Any]
     """As the user wrote it, with secrets left as `${env:NAME}`."""
     steps: tuple[StepView, ...]
-    """In the order of the plan."""
+    """As the pipeline goes; see `in_order`."""
     verdict: Verdict | None
     """What the gate said; none without a gate."""
     simulated: bool
@@ -89,6 +105,18 @@ class RunView:
     def of_stage(self, stage: str) -> Iterator[StepView]:
         """The steps of one stage that were made."""
         return (step for step in self.steps if step.stage == stage and step.manifest)
+
+
+def in_order(steps: Iterable[StepView]) -> tuple[StepView, ...]:
+    """Steps as the pipeline goes, however they were kept: by stage, then model by model."""
+
+    def place(step: StepView) -> tuple[int, int, str]:
+        family, *rest = step.name.split("/")
+        model = PARTS.index(rest[0]) if rest and rest[0] in PARTS else len(PARTS)
+        stage = next((STAGES.index(name) for name in (family, step.stage) if name in STAGES), len(STAGES))
+        return stage, model, step.name
+
+    return tuple(sorted(steps, key=place))
 
 
 def pretty(value: object) -> str:

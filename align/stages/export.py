@@ -14,7 +14,7 @@ from align.ports import Inputs, Tools
 from align.recipe import secret
 from align.records import Measurement
 from align.report.card import card
-from align.report.view import RunView, StepView, Verdict
+from align.report.view import RunView, StepView, Verdict, in_order
 from align.store import delivery, jsonl
 
 VERSION = 1
@@ -24,7 +24,6 @@ REFUSALS: Mapping[Verdict, type[AlignError]] = {
     "inconclusive": GateInconclusive,
     "error": GateBroken,
 }
-ORDER = ("prepare", "ready", "base", "sft", "generate", "label", "pair", "dpo", "evaluate", "gate")
 
 
 def run(config: ExportConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
@@ -33,7 +32,7 @@ def run(config: ExportConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     token = _ready_to_send(config, tools)
     tools.trainer.export(config, inputs["model"].path / "model", out, tools)
     made = {artifact.key: StepView.of(name, artifact) for name, artifact in inputs.items()}
-    steps = tuple(sorted(made.values(), key=lambda step: ORDER.index(step.stage) if step.stage in ORDER else 0))
+    steps = in_order(made.values())
     view = RunView("export", None, {}, steps, verdict, simulated(steps))
     (out / "README.md").write_text(card(view, config), encoding="utf-8")
     _send(config, out, token, tools)

@@ -17,7 +17,7 @@ from align.evals import comparisons, gates
 from align.evals.instruments import INSTRUMENTS
 from align.evals.summary import measurements
 from align.records import Candidate, ItemScore, Message, Prompt
-from align.report.view import RunView, StepView
+from align.report.view import RunView, StepView, in_order
 from align.store import jsonl
 
 PARTS = ("base", "sft", "tuned")
@@ -144,7 +144,7 @@ def made_run(
         "quickstart",
         "Teaches a small model, in a made world, to decline what is harmful",
         recipe,
-        tuple(steps),
+        in_order(steps),
         verdict,
         simulated,
     )  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import pytest
 from conftest import made_run
 
 from align.report.page import page
-from align.report.view import RunView, StepView
+from align.report.view import RunView, StepView, in_order
 
 VOID = {"meta", "br", "link", "img", "input", "hr", "path", "use", "rect", "stop"}
 
@@ -120,3 +120,11 @@ def test_what_real_people_said_is_not_marked(tmp_path: Path) -> None:
 def test_the_verdict_is_the_first_thing_said(text: str) -> None:
     assert text.index("Stopped by the gate") < text.index("Side by side")
     assert "of 300 comparisons with the SFT model, more than chance explains" in text
+
+
+def test_steps_stand_as_the_pipeline_goes_however_they_were_kept(view: RunView) -> None:
+    shuffled = sorted(view.steps, key=lambda step: step.digest or "")
+    names = [step.name for step in in_order(shuffled)]
+    assert names[:7] == ["prepare", "base", "sft", "generate", "label", "pair", "dpo"]
+    assert names[7:10] == ["answers/base", "answers/sft", "answers/tuned"]
+    assert names[-2:] == ["gate", "export"]
