@@ -8,7 +8,7 @@ from pathlib import Path
 
 from align.errors import UsageError
 from align.records import canonical
-from align.store.artifacts import raise_unwritable
+from align.store.disk import raise_unwritable
 from align.store.fingerprint import Digests, files_in, read_json, replace, sync_folder
 
 MARK = ".align-export.json"
@@ -22,14 +22,15 @@ def deliver(source: Path, target: Path) -> None:
     """
     target = target.expanduser().absolute()
     refuse(target)
+    written = {str(path.relative_to(source)): Digests(None).file(path, fresh=True) for path in files_in(source)}
+    if _delivered(target) == written:
+        return
     partial = target.with_name(f".{target.name}.partial")
     old = target.with_name(f".{target.name}.old")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(source, partial)
-        digests = Digests(None)
-        written = {str(path.relative_to(partial)): digests.file(path, fresh=True) for path in files_in(partial)}
         replace(partial / MARK, canonical({"files": written}) + "\n")
         for path in files_in(partial):
             with open(path, "rb") as stream:
@@ -41,7 +42,7 @@ def deliver(source: Path, target: Path) -> None:
         sync_folder(target.parent)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise_unwritable(error, target)
+        raise_unwritable(error, target.parent, says="export.folder cannot be written", remedy="give another folder")
         raise
 
 
@@ -57,7 +58,7 @@ def refuse(target: Path) -> None:
         raise UsageError(f"export.folder: {target}: is no folder; remove it, or give another")
     if not target.exists() or not any(target.iterdir()):
         return
-    ours = read_json(target / MARK)["files"] if (target / MARK).is_file() else {}
+    ours = _delivered(target)
     digests = Digests(None)
     for path in files_in(target):
         name = str(path.relative_to(target))
@@ -66,3 +67,11 @@ def refuse(target: Path) -> None:
                 f"export.folder: {target}: holds {name}, which no export wrote or somebody edited; "
                 "move it away, or give another folder"
             )
+
+
+def _delivered(target: Path) -> dict[str, str]:
+    """What an earlier delivery says it wrote, by sha256."""
+    if not (target / MARK).is_file():
+        return {}
+    files = read_json(target / MARK).get("files")
+    return files if isinstance(files, dict) else {}

@@ -14,8 +14,14 @@ FULL_BELOW_BYTES = 2**16
 UNWRITABLE = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR)
 
 
-def raise_unwritable(error: OSError, root: Path) -> None:
-    """StoreError for a full disk, UsageError for a store that may not be written; other errors are left alone."""
+def raise_unwritable(
+    error: OSError,
+    root: Path,
+    *,
+    says: str = "the store cannot be written",
+    remedy: str = "choose another with --store",
+) -> None:
+    """StoreError for a full disk, UsageError for a place below `root` that may not be written; others are left alone."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise_full(root, error)
     if error.errno == errno.EFBIG:
@@ -28,9 +34,7 @@ def raise_unwritable(error: OSError, root: Path) -> None:
             f"{error.filename or root}: the disk failed ({error.strerror}); what was sealed is whole"
         ) from error
     if error.errno in UNWRITABLE and _concerns(error, root):
-        raise UsageError(
-            f"{error.filename or root}: the store cannot be written ({error.strerror}); choose another with --store"
-        ) from error
+        raise UsageError(f"{error.filename or root}: {says} ({error.strerror}); {remedy}") from error
 
 
 def raise_full(root: Path, error: Exception) -> NoReturn:
