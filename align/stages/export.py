@@ -29,13 +29,29 @@ REFUSALS: Mapping[Verdict, type[AlignError]] = {
 def run(config: ExportConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     """Write `model/` or `adapter/`, and `README.md`; then copy and push it where the recipe says."""
     verdict = _gate(inputs)
-    token = _ready_to_send(config, tools)
+    _sendable(config, tools)
     tools.trainer.export(config, inputs["model"].path / "model", out, tools)
     made = {artifact.key: StepView.of(name, artifact) for name, artifact in inputs.items()}
     steps = in_order(made.values())
     view = RunView("export", None, {}, steps, verdict, simulated(steps))
     (out / "README.md").write_text(card(view, config), encoding="utf-8")
-    _send(config, out, token, tools)
+    send(config, out, tools)
+
+
+def send(config: ExportConfig, out: Path, tools: Tools) -> None:
+    """Copy an export to `config.folder` and push it to `config.push_to`; what is already there is left as it is.
+
+    Neither knob changes what is exported, so this stands for itself: it also serves an export that is reused.
+    """
+    token = _sendable(config, tools)
+    if config.folder is None and config.push_to is None:
+        return
+    folder = loadable(out, tools.work / "loadable")
+    if config.folder is not None:
+        delivery.deliver(folder, Path(config.folder))
+        tools.note("copied to export.folder")
+    if config.push_to is not None:
+        tools.note(f"pushed: {tools.push(folder, config.push_to, private=config.private, token=token)}")
 
 
 def let_through(summary: Mapping[str, Any]) -> Verdict:
@@ -86,7 +102,7 @@ def _gate(inputs: Inputs) -> Verdict | None:
         ) from error
 
 
-def _ready_to_send(config: ExportConfig, tools: Tools) -> str:
+def _sendable(config: ExportConfig, tools: Tools) -> str:
     """The hub token, if one will be needed; whatever would stop the copy or the push is said before the work."""
     if config.folder is not None:
         delivery.refuse(Path(config.folder))
@@ -97,17 +113,6 @@ def _ready_to_send(config: ExportConfig, tools: Tools) -> str:
             f"export.push_to: {config.push_to}: runtime.offline forbids the network; leave one of them out"
         )
     return secret(config.token)
-
-
-def _send(config: ExportConfig, out: Path, token: str, tools: Tools) -> None:
-    if config.folder is None and config.push_to is None:
-        return
-    folder = loadable(out, tools.work / "loadable")
-    if config.folder is not None:
-        delivery.deliver(folder, Path(config.folder))
-        tools.note("copied to export.folder")
-    if config.push_to is not None:
-        tools.note(f"pushed: {tools.push(folder, config.push_to, private=config.private, token=token)}")
 
 
 def _link(source: str, target: str) -> None:

@@ -16,14 +16,15 @@ MARK = ".align-export.json"
 
 
 def deliver(source: Path, target: Path) -> None:
-    """Copy the folder `source` to `target`, which either keeps what it held or holds all of the copy.
+    """Copy the folder `source` to `target`, which holds all of the copy or none of it.
 
-    UsageError for a root, a home, or a folder with files that no earlier delivery wrote or that were edited since.
+    A kill between the two renames leaves the earlier copy beside it, as `.NAME.old`. UsageError for a root, a home, or
+    a folder with files that no earlier delivery wrote or that were edited since.
     """
     target = target.expanduser().absolute()
     refuse(target)
     written = {str(path.relative_to(source)): Digests(None).file(path, fresh=True) for path in files_in(source)}
-    if _delivered(target) == written:
+    if _delivered(target) == written and all((target / name).is_file() for name in written):
         return
     partial = target.with_name(f".{target.name}.partial")
     old = target.with_name(f".{target.name}.old")

@@ -110,6 +110,17 @@ def test_an_earlier_copy_is_replaced_but_not_once_somebody_edited_it(tmp_path: P
     assert (target / "README.md").read_text() == "mine"
 
 
+def test_a_copy_that_is_already_there_is_left_as_it_is(tmp_path: Path) -> None:
+    target = tmp_path / "others"
+    run(tmp_path, inputs(tmp_path), folder=str(target))
+    before = target.stat().st_ino
+    run(tmp_path, inputs(tmp_path), folder=str(target))
+    assert target.stat().st_ino == before
+    (target / "config.json").unlink()
+    run(tmp_path, inputs(tmp_path), folder=str(target))
+    assert (target / "config.json").exists(), "a copy that lost a file is made whole again"
+
+
 def test_somebody_elses_folder_is_left_alone_and_said_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "thesis.tex").write_text("years")
