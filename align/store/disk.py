@@ -21,7 +21,7 @@ def raise_unwritable(
     says: str = "the store cannot be written",
     remedy: str = "choose another with --store",
 ) -> None:
-    """StoreError for a full disk, UsageError for a place below `root` that may not be written; others are left alone."""
+    """StoreError for a full disk, UsageError for a place below `root` that may not be written; others pass."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise_full(root, error)
     if error.errno == errno.EFBIG:
