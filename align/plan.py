@@ -133,7 +133,9 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
     chosen = recipe.evaluate.instruments
     _check_measures(recipe)
     if any("answers" in INSTRUMENTS[name].needs for name in chosen):
-        drawn = GenerateStep(of="test_prompts", **dict(recipe.evaluate.answers))
+        drawn = GenerateStep(
+            of="test_prompts", samples_per_prompt=recipe.evaluate.samples_per_prompt, **dict(recipe.evaluate.answers)
+        )
         for model, step in models.items():
             yield Step(f"answers/{model}", "generate", drawn, {"model": step, "data": "prepare"})
     measured = []

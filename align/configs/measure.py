@@ -18,6 +18,8 @@ class EvaluateConfig(Config):
     models: tuple[Literal["base", "sft", "tuned"], ...] = ("base", "sft", "tuned")
     answers: SamplingConfig = SamplingConfig(temperature=0.0)
     """How the answers are drawn that instruments read."""
+    samples_per_prompt: int = Field(1, ge=1, le=64)
+    """Answers drawn for each prompt; an item's score is their mean, so more of them narrow the intervals a little."""
     max_items: int | None = Field(None, ge=1)
     """Measure at most so many items of each kind, chosen by hash."""
 
