@@ -32,7 +32,9 @@ def push(folder: Path, repository: str, *, private: bool, token: str) -> str:
         done = api.upload_folder(repo_id=repository, folder_path=str(folder), commit_message="Model exported by align")
     except Exception as error:
         said = _line(error).replace(token, "…")
-        raise BackendError(f"{repository}: cannot be pushed to: {said}; what was exported is whole: run again") from None
+        raise BackendError(
+            f"{repository}: cannot be pushed to: {said}; what was exported is whole: run again"
+        ) from None
     return str(done.commit_url)
 
 

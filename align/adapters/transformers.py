@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,48 +42,18 @@ class TransformersSampler(Engine):
     """Draws answers; equal prompts, settings and seeds give equal answers in whatever company they are asked for."""
 
     def sample(self, requests: Sequence[SampleRequest], settings: SamplingConfig) -> Iterator[tuple[str, list[Sample]]]:
-        """Each prompt's id and its samples, longest prompts first; a batch holds prompts of one length, unpadded."""
-        from align.models.sampling import draw
+        """Each prompt's id and its samples, as they are finished; long prompts are begun first."""
+        from align.models.sampling import Draw, answers
 
+        if not requests:
+            return
         model, tokenizer, ends = self.parts()
         chat = Chat(tokenizer, ends, settings.chat_template_kwargs)
-        buckets: dict[int, list[tuple[SampleRequest, list[int]]]] = defaultdict(list)
-        for request in requests:
-            ids = chat.prompt(request.messages, None if request.tools is None else list(request.tools))
-            buckets[len(ids)].append((request, ids))
-        for _, bucket in sorted(buckets.items(), reverse=True):
-            for group in packed(bucket, settings.batch_size):
-                rows = [(ids, seed) for request, ids in group for seed in request.seeds]
-                answers = iter(
-                    draw(
-                        model,
-                        [ids for ids, _ in rows],
-                        [seed for _, seed in rows],
-                        temperature=settings.temperature,
-                        top_p=settings.top_p,
-                        max_tokens=settings.max_tokens,
-                        ends=ends,
-                        pad=tokenizer.pad_token_id,
-                    )
-                )
-                for request, _ in group:
-                    yield request.prompt_id, [sample_of(next(answers), tokenizer, ends) for _ in request.seeds]
-
-
-def packed(
-    bucket: list[tuple[SampleRequest, list[int]]], batch_size: int
-) -> Iterator[list[tuple[SampleRequest, list[int]]]]:
-    """Groups of prompts whose samples together are at most `batch_size`, a prompt of more samples alone."""
-    group: list[tuple[SampleRequest, list[int]]] = []
-    n = 0
-    for entry in bucket:
-        if group and n + len(entry[0].seeds) > batch_size:
-            yield group
-            group, n = [], 0
-        group.append(entry)
-        n += len(entry[0].seeds)
-    if group:
-        yield group
+        prompts = [chat.prompt(r.messages, None if r.tools is None else list(r.tools)) for r in requests]
+        draw = Draw(settings.temperature, settings.top_p, settings.max_tokens, frozenset(ends))
+        seeds = [request.seeds for request in requests]
+        for i, written in answers(model, prompts, seeds, draw, rows_at_once=settings.batch_size):
+            yield requests[i].prompt_id, [sample_of(ids, tokenizer, ends) for ids in written]
 
 
 def sample_of(ids: list[int], tokenizer: Any, ends: list[int]) -> Sample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ from align.configs import Scratch
 
 PAD, TEXT, SYSTEM, USER, ASSISTANT, END = "<|pad|>", "<|text|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
 CONTROLS = (PAD, TEXT, SYSTEM, USER, ASSISTANT, END)
+MARKS = re.compile("|".join(map(re.escape, CONTROLS)))
 TEMPLATE = (
     "{%- for message in messages -%}"
     "{%- if message['role'] not in ('system', 'user', 'assistant') -%}"
@@ -38,7 +40,8 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int, context: int) -> A
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    core.train_from_iterator(texts, trainer)
+    # cut at the marks, or pieces of them would be learnt as words
+    core.train_from_iterator((piece for text in texts for piece in MARKS.split(text) if piece), trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token=TEXT, eos_token=END, pad_token=PAD, model_max_length=context,
         additional_special_tokens=[SYSTEM, USER, ASSISTANT], clean_up_tokenization_spaces=False,

@@ -137,7 +137,15 @@ def table(path: Path, chat: Chat, config: DPOConfig) -> tuple[Dataset, dict[str,
     Left out, and counted: ties, pairs whose longer side exceeds `max_tokens` (a cut answer would teach not to stop),
     and pairs that are equal once they are tokens. A soft label counts by its side only.
     """
-    counts = {"rows": 0, "used": 0, "too_long": 0, "equal_as_tokens": 0, "ties": 0, "soft": 0, "control_tokens_in_content": 0}
+    counts = {
+        "rows": 0,
+        "used": 0,
+        "too_long": 0,
+        "equal_as_tokens": 0,
+        "ties": 0,
+        "soft": 0,
+        "control_tokens_in_content": 0,
+    }
     rows: list[dict[str, list[int]]] = []
     for pair in jsonl.read(path, Preference):
         counts["rows"] += 1

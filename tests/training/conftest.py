@@ -1,30 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
-from made import TINY, Place, write_world
 
 from align.configs import ModelConfig
 from align.training.trainer import TransformersTrainer
-
-
-@dataclass(frozen=True)
-class World:
-    """Files to train on and a tiny base model."""
-
-    folder: Path
-    model: Path
-    base: Path
-
-    @property
-    def demonstrations(self) -> Path:
-        return self.folder / "demonstrations.jsonl"
-
-    @property
-    def preferences(self) -> Path:
-        return self.folder / "preferences.jsonl"
+from tests.training.tiny import TINY, Place, World, write_world
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import World
-from made import TINY, Place, digests, killed
 
 from align.configs import DPOConfig, LoRA, ModelConfig, SFTConfig
 from align.training.trainer import TransformersTrainer
+from tests.training.tiny import TINY, Place, World, digests, killed
 
 TRAINER = TransformersTrainer()
 
@@ -29,8 +28,20 @@ def train(method: str, world: World, out: Path, workshop: Place) -> None:
         TRAINER.dpo(config, world.model, world.preferences, world.preferences, out, workshop)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("method", ["sft", "sft lora", "dpo", "dpo lora"])
+@pytest.mark.parametrize(
+    ("method", "dtype"),
+    [
+        ("sft", "float32"),
+        ("dpo lora", "bfloat16"),
+        *(
+            pytest.param(method, dtype, marks=pytest.mark.slow)
+            for method, dtype in (
+                ("sft", "bfloat16"), ("sft lora", "float32"), ("sft lora", "bfloat16"),
+                ("dpo", "float32"), ("dpo", "bfloat16"), ("dpo lora", "float32"),
+            )
+        ),
+    ],
+)  # fmt: skip
 def test_a_run_killed_twice_ends_in_the_bytes_of_an_unbroken_one(
     method: str, dtype: str, world: World, tmp_path: Path
 ) -> None:
@@ -56,7 +67,7 @@ def test_the_reference_pass_goes_on_where_it_was_killed(world: World, tmp_path: 
     assert digests(broken) == digests(whole)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_pretraining_killed_ends_in_the_same_bytes(dtype: str, world: World, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train("base", world, whole, Place(tmp_path / "work", dtype=dtype))

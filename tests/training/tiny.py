@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from align.configs import RuntimeConfig, Scratch
@@ -53,6 +54,23 @@ def write_world(folder: Path) -> None:
     )
 
 
+@dataclass(frozen=True)
+class World:
+    """Files to train on and a tiny base model."""
+
+    folder: Path
+    model: Path
+    base: Path
+
+    @property
+    def demonstrations(self) -> Path:
+        return self.folder / "demonstrations.jsonl"
+
+    @property
+    def preferences(self) -> Path:
+        return self.folder / "preferences.jsonl"
+
+
 class Deadly:
     """Progress that kills its own process, by SIGKILL, once so many steps are done."""
 
@@ -69,7 +87,9 @@ class Deadly:
 class Place:
     """A `Workshop` in a folder."""
 
-    def __init__(self, work: Path, *, dtype: str = "float32", seed: int = 0, dies: tuple[str, int] | None = None) -> None:
+    def __init__(
+        self, work: Path, *, dtype: str = "float32", seed: int = 0, dies: tuple[str, int] | None = None
+    ) -> None:
         self.seed = seed
         self.runtime = RuntimeConfig.model_validate({"device": "cpu", "dtype": dtype, "threads": 1})
         self.work = work
