@@ -75,8 +75,8 @@ class Runner:
         self.name = self.recipe.name or "recipe"
         for asked in (*self.redo, *self.refresh, *([self.until] if self.until else [])):
             if not any(asked in (step.name, step.stage) for step in self.steps):
-                known = ", ".join(dict.fromkeys(step.stage for step in self.steps))
-                raise UsageError(f"{asked}: no such step in this recipe; its stages are {known}")
+                known = ", ".join(dict.fromkeys(step.name.partition("/")[0] for step in self.steps))
+                raise UsageError(f"{asked}: no such step in this recipe; there are: {known}")
         self.state = self.store.remembered().get(self.name, {})
         self.snapshots: dict[str, int] = dict(self.state.get("snapshots", {}))
         if self.until:
