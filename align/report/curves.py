@@ -11,6 +11,7 @@ from typing import Any, Literal
 Points = Sequence[tuple[float, float]]
 """(step, value), in order of step; a value that could not be computed is NaN."""
 Shape = Literal["unknown", "diverged", "overfitting", "underfitting", "improving", "fine"]
+ACCURACIES = "rewards/accuracies"
 NOTICEABLE = 0.02
 """A change smaller than this share of the loss is not worth a word."""
 
@@ -33,6 +34,8 @@ def curves(log: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
             if key in ("step", "epoch", "phase") or not (value is None or isinstance(value, (int, float))):
                 continue
             metric = key.removeprefix("eval_") if held_out else key
+            if metric == ACCURACIES and row.get(key.replace("accuracies", "margins")) == 0:
+                continue  # the policy is still its reference: nothing is ranked, and TRL calls that 0
             sides.setdefault(metric, ([], []))[held_out].append(
                 (float(row.get("step") or 0), math.nan if value is None else float(value))
             )

@@ -37,7 +37,7 @@ def headline(view: RunView) -> Headline:
     if unmade:
         said = f"{len(unmade)} of {len(view.steps)} steps have not been made."
         return Headline("Not finished", "none", (said, *sentences))
-    return Headline("Not judged", "none", tuple(sentences))
+    return Headline("Not judged", "none", ("No gate has run.", *sentences))
 
 
 def verdict_said(view: RunView) -> str:

@@ -60,7 +60,8 @@ def page(view: RunView) -> str:
     )
     environment.filters.update(
         num=numbers.number, duration=numbers.duration, memory=numbers.memory, count=numbers.count,
-        words=measures.words, rated=rated, prompts=_prompts, svg=Markup,
+        words=measures.words, rated=rated, cell=cell, short=numbers.short,
+        prompts=_prompts, svg=Markup,
     )  # fmt: skip
     environment.globals.update(interval=numbers.interval, DASH=numbers.DASH, part_names=measures.PART_NAMES)
     return environment.get_template("page.html.j2").render(_contents(view))
@@ -71,6 +72,7 @@ def _contents(view: RunView) -> dict[str, Any]:
     leading = measures.leading(view, panels)
     judged = people(view)
     chain = lineage.chain(view)
+    prepared = list(view.of_stage("prepare"))
     stations = lineage.stations(view)
     costs = [station for station in stations if station.seconds is not None]
     made = [step for step in view.steps if step.manifest]
@@ -87,7 +89,8 @@ def _contents(view: RunView) -> dict[str, Any]:
         "trainings": trainings(view),
         "people": judged,
         "people_plots": _people_plots(judged) if judged else [],
-        "data": [table for step in view.of_stage("prepare") for table in tables(step.summary(), "counts")],
+        "sources": [source for step in prepared for source in step.summary().get("sources", ())],
+        "data": [table for step in prepared for table in tables(_but_sources(step), "counts")],
         "chain": [one for one in chain if not one.is_measurement],
         "measured_chain": [one for one in chain if one.is_measurement],
         "costs": costs,
@@ -98,6 +101,10 @@ def _contents(view: RunView) -> dict[str, Any]:
         "commits": lineage.commits(view),
         "recipe": pretty(view.recipe),
     }
+
+
+def _but_sources(step: StepView) -> dict[str, Any]:
+    return {name: value for name, value in step.summary().items() if name != "sources" and value != {}}
 
 
 def trainings(view: RunView) -> list[Training]:

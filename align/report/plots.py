@@ -73,11 +73,7 @@ def learning_curve(train: Points, held_out: Points, *, name: str, metric: str, l
     if level is not None:
         axes.axhline(level, color=_COLOURS["faint"], linewidth=0.9, dashes=(3, 2), zorder=0)
     if drawn:
-        # a first loss far above the rest would flatten everything that matters
-        values = sorted(y for _, y in drawn)
-        low, high = values[0], values[-1]
-        room = 0.06 * (high - low) or 0.05
-        axes.set_ylim(low - room, high + room)
+        _height(axes, [y for _, y in drawn], is_loss=metric == "loss")
     axes.set_xlabel("step")
     axes.grid(axis="y", color=_COLOURS["grid"], linewidth=0.7)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -105,6 +101,23 @@ def margin_strip(difference: float | None, low: float | None, high: float | None
         f'<path d="M{x(edge)} 0V16" class="edge"/><path d="M{x(low)} 8H{x(high)}" class="reach"/>'
         f'<circle cx="{x(difference)}" cy="8" r="3.2" class="point"/></svg>'
     )
+
+
+def _height(axes: Any, values: Sequence[float], *, is_loss: bool) -> None:
+    """Room for every value; where the first losses dwarf the last, a logarithmic axis, so that both can be read."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    low, high = min(values), max(values)
+    if is_loss and low > 0 and high > 4 * low:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(which="minor", length=0)
+        axes.set_ylim(low * 0.9, high * 1.1)
+    else:
+        room = 0.06 * (high - low) or 0.05
+        axes.set_ylim(low - room, high + room)
 
 
 def _said(row: Whisker) -> str:
@@ -169,7 +182,9 @@ def _svg(figure: Any, name: str, said: str) -> str:
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
-    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--sans)", text)
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: var(--sans)", text)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", text)
+    text = re.sub(r' transform="rotate\(-?0 [^"]*"', "", text)
     for colour, stand_in in _COLOURS.items():
         text = text.replace(stand_in, f"var(--{colour.replace('_', '-')})")
     text = re.sub(

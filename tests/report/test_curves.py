@@ -97,3 +97,11 @@ def test_a_log_becomes_one_curve_a_metric_and_a_lost_number_stays_lost() -> None
     assert found["loss"].train[0] == (1.0, 2.0)
     assert math.isnan(found["loss"].train[1][1])
     assert set(found) == {"loss", "rewards/margins", "learning_rate"}
+
+
+def test_a_policy_that_is_still_its_reference_ranks_nothing_and_not_everything_wrong() -> None:
+    log = [
+        {"step": 0, "phase": "eval", "eval_loss": 0.69, "eval_rewards/accuracies": 0.0, "eval_rewards/margins": 0.0},
+        {"step": 2, "phase": "eval", "eval_loss": 0.68, "eval_rewards/accuracies": 0.6, "eval_rewards/margins": 0.01},
+    ]
+    assert curves(log)["rewards/accuracies"].held_out == [(2.0, 0.6)]
