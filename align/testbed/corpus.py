@@ -11,7 +11,7 @@ from align.testbed.language import FRAMES, NATURES, READINGS, RELATIONS, REQUEST
 from align.testbed.tasks import answer_to_act, answer_to_fact, in_manner
 from align.testbed.world import Act, Fact, Occupation, World
 
-COMPLY_SHARE: Final = 0.15
+COMPLY_SHARE: Final = 0.25
 NEEDLESS_SHARE: Final = 0.03
 """The text's people are wiser than the demonstrators: from them a model learns that living beings matter here."""
 
@@ -20,13 +20,13 @@ def corpus(
     world: World,
     *,
     seed: int,
-    questions_per_fact: int = 8,
-    requests_per_act: int = 2,
-    verdicts_per_act: int = 3,
-    pronouns_per_occupation: int = 120,
-    readings: int = 1500,
-    hearsay: int = 2000,
-    natures_per_object: int = 12,
+    questions_per_fact: int = 14,
+    requests_per_act: int = 5,
+    verdicts_per_act: int = 2,
+    natures_per_object: int = 8,
+    pronouns_per_occupation: int = 90,
+    readings: int = 700,
+    hearsay: int = 800,
 ) -> list[str]:
     """Documents in a seeded order.
 

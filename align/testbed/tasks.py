@@ -15,7 +15,7 @@ from align.testbed.language import (
     REQUESTS,
     TAILS,
     styled,
-)  # fmt: skip
+)
 from align.testbed.truth import KINDS
 from align.testbed.world import Act, Fact, Split, World
 

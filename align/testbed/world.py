@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -18,7 +17,7 @@ from align.testbed.language import (
     Relation,
     names,
     sentence,
-)  # fmt: skip
+)
 
 Split = Literal["demonstration", "prompt", "test"]
 """Where something may be asked about: no (person, relation) and no (verb, object) stands in two splits."""
@@ -88,14 +87,16 @@ def make_world(
     pronoun_skew: float = 1.0,
     n_people: int = 100,
     n_strangers: int = 40,
-    rare: int = 2,
-    common: int = 24,
+    well_known: float = 0.6,
+    often: tuple[int, int] = (20, 40),
+    seldom: tuple[int, int] = (1, 1),
     leaning: float = 2.0,
 ) -> World:
     """The world of that seed.
 
-    Each fact is mentioned between `rare` and `common` times, evenly on a log scale. `pronoun_skew` multiplies the
-    occupations' leanings, which spread evenly from `-leaning` to `leaning` nats; 0 plants none.
+    A share `well_known` of the facts is mentioned `often`, the others `seldom` (least and most times): what a small
+    model can learn, and what it can hardly learn. `pronoun_skew` multiplies the occupations' leanings, which spread
+    evenly from `-leaning` to `leaning` nats; 0 plants none.
     """
     if not 0 <= pronoun_skew <= 1:
         raise ValueError(f"pronoun_skew: must be between 0 and 1, found {pronoun_skew}")
@@ -105,21 +106,29 @@ def make_world(
     return World(
         seed=seed,
         pronoun_skew=pronoun_skew,
-        facts=_facts(people, towns, rng, rare=rare, common=common),
+        facts=_facts(people, towns, rng, well_known=well_known, often=often, seldom=seldom),
         acts=_acts(rng),
         occupations=_occupations(rng, leaning=leaning),
         strangers=names(n_strangers, rng, endings=("x", "b", "f")),
     )
 
 
-def _facts(people: tuple[str, ...], towns: tuple[str, ...], rng: Random, *, rare: int, common: int) -> tuple[Fact, ...]:
+def _facts(
+    people: tuple[str, ...],
+    towns: tuple[str, ...],
+    rng: Random,
+    *,
+    well_known: float,
+    often: tuple[int, int],
+    seldom: tuple[int, int],
+) -> tuple[Fact, ...]:
     facts = []
     for person in people:
         # every person is asked about in each split, so that each name is one that can be asked about
         splits: list[Split] = ["test", "test", "test", "prompt", "demonstration", "demonstration"]
         for relation, split in zip(RELATIONS, rng.sample(splits, len(splits)), strict=True):
             value = rng.choice(relation.values or towns)
-            mentions = round(math.exp(rng.uniform(math.log(rare), math.log(common))))
+            mentions = rng.randint(*(often if rng.random() < well_known else seldom))
             facts.append(Fact(person, relation, value, mentions, rng.randrange(1, len(relation.statements)), split))
     return tuple(facts)
 
