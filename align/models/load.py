@@ -78,6 +78,20 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
         path.chmod(0o644)
 
 
+def save_adapter(model: Any, folder: Path) -> None:
+    """Write an adapter by PEFT; its settings name no base folder, and what PEFT keeps as sets is put in order."""
+    model.save_pretrained(str(folder), safe_serialization=True)
+    (folder / "README.md").unlink(missing_ok=True)
+    path = folder / "adapter_config.json"
+    settings = json.loads(path.read_text("utf-8"))
+    settings["base_model_name_or_path"] = None
+    for key in ("target_modules", "exclude_modules", "modules_to_save"):
+        if isinstance(settings.get(key), list):
+            settings[key].sort()
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "adapter_model.safetensors").chmod(0o644)
+
+
 ORIGINS = ("_name_or_path", "name_or_path", "_from_model_config", "is_local", "local_files_only")
 """Keys that say where a folder was loaded from."""
 

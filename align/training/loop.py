@@ -86,15 +86,11 @@ def write_log(out: Path, trainer: Any) -> None:
 
 def save_result(trainer: Any, tokenizer: Any, out: Path) -> None:
     """`model/`, whole and in float32; with an adapter also `adapter/`, which names no base path."""
-    from align.models.load import save
+    from align.models.load import save, save_adapter
 
     model = trainer.accelerator.unwrap_model(trainer.model)
     if hasattr(model, "peft_config"):
-        for settings in model.peft_config.values():
-            settings.base_model_name_or_path = None
-        model.save_pretrained(str(out / "adapter"), safe_serialization=True)
-        for extra in ("README.md",):
-            (out / "adapter" / extra).unlink(missing_ok=True)
+        save_adapter(model, out / "adapter")
         model = model.merge_and_unload()
     # TRL hangs its own forward on the instance; the class's is what a saved model has
     model.__dict__.pop("forward", None)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from align.adapters.transformers import TransformersRenderer, TransformersSampler, TransformersScorer
+from align.configs import RuntimeConfig, SamplingConfig, Scratch
+from align.models.load import load_model, load_tokenizer, save
+from align.models.scratch import new_model, train_tokenizer
+from align.ports import SampleRequest, ScoreRequest
+from align.records import Message
+
+RUNTIME = RuntimeConfig(device="cpu", dtype="float32", threads=1)
+TEXTS = ["Ada lives in Paris.", "Bob lives in Rome. Where does he live?", "Yes. No. I do not know, but I can ask."] * 20
+
+
+def ask(text: str) -> tuple[Message, ...]:
+    return (Message(role="user", content=text),)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = Scratch(vocabulary=330, layers=2, width=32, heads=2, context=512, initializer_range=0.3)
+    tokenizer = train_tokenizer(TEXTS, vocabulary=config.vocabulary, context=config.context)
+    place = tmp_path_factory.mktemp("models") / "model"
+    save(new_model(config, tokenizer, attention="sdpa", seed=0), tokenizer, place)
+    return place
+
+
+def test_every_prompt_gets_its_samples_within_the_limit(folder: Path) -> None:
+    sampler = TransformersSampler(folder, RUNTIME)
+    requests = [SampleRequest(f"p{i}", ask("Where " * i + "?"), seeds=(i, i + 100)) for i in range(9)]
+    found = dict(sampler.sample(requests, SamplingConfig(max_tokens=12, batch_size=8)))
+    assert set(found) == {f"p{i}" for i in range(9)}
+    for samples in found.values():
+        assert len(samples) == 2
+        for sample in samples:
+            assert 1 <= sample.n_tokens <= 12
+            assert (sample.finish_reason == "length") == (sample.n_tokens == 12) or sample.finish_reason == "stop"
+            assert "<|" not in sample.text
+    sampler.close()
+
+
+def test_what_is_asked_for_again_with_others_comes_out_the_same(folder: Path) -> None:
+    sampler = TransformersSampler(folder, RUNTIME)
+    settings = SamplingConfig(max_tokens=16, temperature=1.0)
+    requests = [SampleRequest(f"p{i}", ask("Where " * (i % 5) + "?"), seeds=(i,)) for i in range(12)]
+    alone = dict(sampler.sample(requests[3:4], settings))
+    together = dict(sampler.sample(requests[::-1], settings))
+    assert alone["p3"] == together["p3"]
+    assert len({samples[0].text for samples in together.values()}) > 6
+    assert list(sampler.sample([], settings)) == []
+
+
+def test_a_continuation_is_scored_as_a_plain_reading_scores_it(folder: Path) -> None:
+    model, tokenizer = load_model(folder), load_tokenizer(folder)
+    requests = [ScoreRequest("Ada lives in", " Paris."), ScoreRequest("Bob lives in Rome. Where does", " he live?")]
+    for request, score in zip(requests, TransformersScorer(folder, RUNTIME).score(requests), strict=True):
+        assert isinstance(request.context, str)
+        context = tokenizer(request.context, add_special_tokens=False)["input_ids"]
+        whole = tokenizer(request.context + request.continuation, add_special_tokens=False)["input_ids"]
+        with torch.inference_mode():
+            logps = torch.log_softmax(model(input_ids=torch.tensor([whole])).logits[0].float(), -1)
+        expected = sum(float(logps[i - 1, whole[i]]) for i in range(len(context), len(whole)))
+        assert score.logp == pytest.approx(expected, abs=1e-4)
+        assert score.n_tokens == len(whole) - len(context)
+
+
+def test_the_probabilities_of_all_first_tokens_sum_to_one(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    words = [tokenizer.decode([i]) for i in range(len(tokenizer))]
+    letters = [ScoreRequest("", word) for word in words if word.isalpha()]
+    scores = list(TransformersScorer(folder, RUNTIME).score(letters))
+    assert 0 < sum(math.exp(score.logp) for score in scores if score.n_tokens == 1) < 1.0001
+
+
+def test_an_answer_is_scored_with_its_end_of_turn(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    (score,) = TransformersScorer(folder, RUNTIME).score([ScoreRequest(ask("Where?"), "In Rome.")])
+    assert score.n_tokens == len(tokenizer("In Rome.", add_special_tokens=False)["input_ids"]) + 1
+
+
+def test_scores_come_in_the_order_asked_whatever_the_lengths(folder: Path) -> None:
+    scorer = TransformersScorer(folder, RUNTIME)
+    scorer.batch_tokens = 64
+    requests = [ScoreRequest("Ada", " lives" * (1 + i * 7 % 5)) for i in range(10)]
+    batched = list(scorer.score(requests))
+    alone = [next(iter(scorer.score([request]))) for request in requests]
+    assert [s.n_tokens for s in batched] == [s.n_tokens for s in alone]
+    assert [s.logp for s in batched] == pytest.approx([s.logp for s in alone], abs=1e-4)
+
+
+def test_a_control_token_in_a_plain_text_is_text(folder: Path) -> None:
+    (score,) = TransformersScorer(folder, RUNTIME).score([ScoreRequest("Ada", "<|end|>")])
+    assert score.n_tokens > 1
+
+
+def test_the_renderer_needs_no_weights(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    renderer = TransformersRenderer(tmp_path / "model", RUNTIME)
+    assert renderer.render(ask("Where?"), add_generation_prompt=True) == "<|user|>Where?<|end|><|assistant|>"
+    assert renderer.n_tokens("Ada lives in Paris.") == len(load_tokenizer(folder).tokenize("Ada lives in Paris."))

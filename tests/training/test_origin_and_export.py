@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from align.configs import DPOConfig, ExportConfig, LoRA, ModelConfig
+from align.errors import ModelError
+from align.models.load import load_model, load_tokenizer
+from align.training.trainer import TransformersTrainer
+from tests.training.tiny import Place, World
+
+TRAINER = TransformersTrainer()
+
+
+def take(tmp_path: Path, **origin: str) -> Path:
+    TRAINER.base(ModelConfig.model_validate(origin), None, tmp_path / "out", Place(tmp_path / "work"))
+    return tmp_path / "out" / "model"
+
+
+def test_a_folder_is_taken_with_its_weights_unchanged(world: World, tmp_path: Path) -> None:
+    taken = take(tmp_path, folder=str(world.model))
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"):
+        assert (taken / name).read_bytes() == (world.model / name).read_bytes()
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["origin"] == "folder"
+    assert str(world.folder) not in json.dumps(summary)
+
+
+def test_a_template_file_replaces_the_tokenizers_own(world: World, tmp_path: Path) -> None:
+    template = tmp_path / "mine.jinja"
+    template.write_text(
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+    )
+    taken = take(tmp_path, folder=str(world.model), chat_template=str(template))
+    assert (taken / "chat_template.jinja").read_text() == template.read_text()
+
+
+def test_a_template_that_cannot_be_rendered_is_refused_before_any_work(world: World, tmp_path: Path) -> None:
+    template = tmp_path / "mine.jinja"
+    template.write_text("{% for m in messages %}{{ m['content'] }}")
+    with pytest.raises(ModelError, match="the chat template cannot render"):
+        take(tmp_path, folder=str(world.model), chat_template=str(template))
+
+
+def test_a_hub_model_that_cannot_be_had_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match=r"nobody/nothing@0{8}: ") as caught:
+        take(tmp_path, name="nobody/nothing", revision="0" * 40)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_gguf_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(ModelError, match="not a GGUF file"):
+        take(tmp_path, gguf=str(file))
+    file.write_bytes(b"GGUF" + bytes(10))
+    with pytest.raises(ModelError, match="cannot be read as a GGUF model") as caught:
+        take(tmp_path, gguf=str(file))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_is_exported_in_the_number_format_asked_for(world: World, tmp_path: Path) -> None:
+    TRAINER.export(ExportConfig(dtype="bfloat16"), world.model, tmp_path, Place(tmp_path / "work"))
+    again = load_model(tmp_path / "model", dtype="auto")
+    assert str(again.dtype) == "torch.bfloat16"
+    assert load_tokenizer(tmp_path / "model").chat_template == load_tokenizer(world.model).chat_template
+    assert (tmp_path / "model" / "generation_config.json").exists()
+
+
+def test_an_adapter_is_exported_with_tokenizer_and_template(world: World, tmp_path: Path) -> None:
+    config = DPOConfig(learning_rate=1e-3, batch_size=4, lora=LoRA(rank=2))
+    TRAINER.dpo(config, world.model, world.preferences, None, tmp_path, Place(tmp_path / "work"))
+    out = tmp_path / "out"
+    TRAINER.export(ExportConfig(form="adapter"), tmp_path / "model", out, Place(tmp_path / "work"))
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "chat_template.jinja"} <= {
+        path.name for path in (out / "adapter").iterdir()
+    }
+
+
+def test_an_adapter_that_was_never_trained_cannot_be_exported(world: World, tmp_path: Path) -> None:
+    shutil.copytree(world.model, tmp_path / "full" / "model")
+    with pytest.raises(ModelError, match="tuned in full and has no adapter"):
+        TRAINER.export(ExportConfig(form="adapter"), tmp_path / "full" / "model", tmp_path, Place(tmp_path / "work"))
