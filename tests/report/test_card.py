@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +95,17 @@ def test_an_adapters_card_names_the_policy_it_belongs_on(view: RunView) -> None:
     policy = next(step for step in view.steps if step.name == "sft").digest
     assert f"`{policy}`" in text.split("## Use")[1].split("```")[0]
     assert front(text)["library_name"] == "peft"
+
+
+def test_a_hub_base_and_hub_data_are_named_with_the_licence_that_binds(tmp_path: Path) -> None:
+    view = made_run(tmp_path, simulated=False)
+    hub = {"name": "owner/base", "revision": "a" * 40, "licence": "Apache-2.0"}
+    rows = {"part": "preferences", "name": "owner/pairs", "revision": "b" * 40, "licence": "CC-BY-NC-4.0", "n_kept": 12}
+    measured = {"part": "xstest", "name": "xstest_prompts.csv", "licence": "CC-BY-ND-4.0"}
+    (view.steps[0].path / "summary.json").write_text(json.dumps({"sources": [rows, measured]}))
+    base = replace(view.steps[1], manifest={**view.steps[1].manifest, "config": hub})
+    text = card(replace(view, steps=(view.steps[0], base, *view.steps[2:])), ExportConfig())
+    fields = front(text)
+    assert (fields["base_model"], fields["base_model_relation"]) == ("owner/base", "finetune")
+    assert (fields["license"], fields["datasets"]) == ("cc-by-nc-4.0", ["owner/pairs"])
+    assert "xstest (measured with, not trained on)" in text
