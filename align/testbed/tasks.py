@@ -55,6 +55,9 @@ def demonstrations(world: World, n: int, seed: int) -> list[Demonstration]:
     rng = Random(f"demonstrations {world.seed} {seed}")
     made: dict[str, Demonstration] = {}
     pools = _pools(world, "demonstration")
+    most = 10 * len(KINDS) * min(map(len, pools.values()))
+    if n > most:
+        raise ValueError(f"n: this world has words for {most} different demonstrations, and {n} are asked for")
     while len(made) < n:
         source = rng.choice(pools[KINDS[len(made) % len(KINDS)]])
         answer = (

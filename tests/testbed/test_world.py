@@ -89,6 +89,11 @@ def test_asking_for_more_prompts_than_the_world_has_says_how_many_there_are(worl
         held_out(world, 1800, 0)
 
 
+def test_asking_for_more_demonstrations_than_there_are_words_for_ends_at_once(world: World) -> None:
+    with pytest.raises(ValueError, match="this world has words for 6000 different demonstrations"):
+        demonstrations(world, 6001, 0)
+
+
 def test_fact_items_are_about_facts_that_nothing_asks_about(world: World) -> None:
     items = fact_items(world, 300, 0)
     held = {fact.statement(fact.unseen): fact.value for fact in world.facts if fact.split == "test"}
