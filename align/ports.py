@@ -154,7 +154,8 @@ class Trainer(Protocol):
 class Tools(Workshop, Protocol):
     """The workshop, and who may be asked."""
 
-    trainer: Trainer
+    @property
+    def trainer(self) -> Trainer: ...
 
     def sampler(self, model: Path) -> Sampler: ...
 

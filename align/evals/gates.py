@@ -165,7 +165,7 @@ def _more(found: Estimate, low: float, high: float, alpha: float) -> str:
     gap, half = abs(found.value - edge), max(found.high - found.value, found.value - found.low)
     if not math.isfinite(half):
         return "too few items to tell how they spread"
-    if gap < 1e-9:
+    if gap < 1e-3 * half:
         return "the estimate lies on the bound: more items may never decide"
     z = statistics.z_quantile(1 - 2 * alpha)
     needed = math.ceil(found.n * ((z + statistics.z_quantile(2 * POWER - 1)) / z * half / gap) ** 2)

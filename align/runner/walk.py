@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from align.runner.console import Console
 from align.runner.keys import differences, made_from
 from align.runner.machine import packages, resolved
 from align.runner.make import make
+from align.runner.toolbox import Toolbox
+from align.stages import export
 from align.store.artifacts import Store
 from align.store.fingerprint import fingerprint, read_json, replace
 
@@ -110,6 +113,8 @@ class Runner:
             seen = self._outlook(step, found)
             if seen.action == "reuse" and not self._redone(step):
                 self.console.line(step.name, "reuse", "; ".join(seen.why))
+                if step.stage == "export" and seen.artifact is not None:
+                    self._deliver(seen.artifact)
             elif self._held_up(step, found):
                 self.console.line(step.name, "wait", "; ".join(seen.why))
             else:
@@ -134,6 +139,16 @@ class Runner:
         if refusal is not None:
             raise refusal
         return Result(self.recipe, artifacts, verdict, report, tuple(ran))
+
+    def _deliver(self, artifact: Artifact) -> None:
+        """Copy and push a reused export where the recipe now says; what is already there is left as it is."""
+        config = self.recipe.export
+        pushed = any(str(note).startswith("pushed: ") for note in artifact.manifest.get("notes", ()))
+        if config.folder is None and (config.push_to is None or pushed):
+            return
+        with tempfile.TemporaryDirectory() as work:
+            tools = Toolbox("export", seed=0, runtime=self.runtime, work=Path(work), console=self.console)
+            export.send(config.model_copy(update={"push_to": None}) if pushed else config, artifact.path, tools)
 
     def _redone(self, step: Step) -> bool:
         return any(asked in (step.name, step.stage) for asked in self.redo)
