@@ -133,7 +133,9 @@ class Workshop(Protocol):
 
 
 class Trainer(Protocol):
-    """Makes models. Each method writes `model/` (a folder transformers loads) and `log.jsonl` into `out`; with LoRA also `adapter/`.
+    """Makes models.
+
+    Each method writes `model/` (a folder transformers loads) and `log.jsonl` into `out`; with LoRA also `adapter/`.
 
     Given the same `workshop.work` after a kill, each goes on from its last whole checkpoint.
     """

@@ -1,6 +1,6 @@
 """After a test run: what was meant to run did run. Reads the JUnit file that pytest wrote; a silent skip is a failure.
 
-    $ python tests/what_ran.py .cache/junit.xml
+$ python tests/what_ran.py .cache/junit.xml
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from align.configs import RuntimeConfig, SamplingConfig
+from align.errors import ModelError
 from align.models.chat import Chat
-from align.models.load import end_ids, load_model, load_tokenizer
+from align.models.load import context, end_ids, load_model, load_tokenizer
 from align.ports import Sample, SampleRequest, Score, ScoreRequest
 from align.records import Message
 
@@ -52,8 +53,16 @@ class TransformersSampler(Engine):
         prompts = [chat.prompt(r.messages, None if r.tools is None else list(r.tools)) for r in requests]
         draw = Draw(settings.temperature, settings.top_p, settings.max_tokens, frozenset(ends))
         seeds = [request.seeds for request in requests]
+        within(model, max(map(len, prompts)) + settings.max_tokens, "the longest prompt and generate.max_tokens")
         for i, written in answers(model, prompts, seeds, draw, rows_at_once=settings.batch_size):
             yield requests[i].prompt_id, [sample_of(ids, tokenizer, ends) for ids in written]
+
+
+def within(model: Any, n_tokens: int, what: str) -> None:
+    """ModelError where a text is longer than the model has places for."""
+    most = context(model)
+    if n_tokens > most:
+        raise ModelError(f"{what} take {n_tokens} tokens, and this model's context is {most}; shorten them")
 
 
 def sample_of(ids: list[int], tokenizer: Any, ends: list[int]) -> Sample:
@@ -66,8 +75,8 @@ def sample_of(ids: list[int], tokenizer: Any, ends: list[int]) -> Sample:
 class TransformersScorer(Engine):
     """Reads log-probabilities."""
 
-    batch_tokens = 8192
-    """Tokens at once, padding included."""
+    batch_logits = 2**28
+    """Logits at once, padding included: a gigabyte of them."""
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
         """In the order asked."""
@@ -77,9 +86,12 @@ class TransformersScorer(Engine):
         rows = [continuation(request, tokenizer, ends) for request in requests]
         order = sorted(range(len(rows)), key=lambda i: (len(rows[i][0]), i))
         scores: list[Score | None] = [None] * len(rows)
+        if rows:
+            within(model, max(len(ids) for ids, _ in rows), "the longest text to score")
+        batch_tokens = self.batch_logits // int(model.get_output_embeddings().weight.shape[0])
         batch: list[int] = []
         for i in [*order, None]:
-            full = i is None or (len(batch) + 1) * len(rows[i][0]) > self.batch_tokens
+            full = i is None or (len(batch) + 1) * len(rows[i][0]) > batch_tokens
             if batch and full:
                 for place, logp in zip(batch, token_logps(model, [rows[j] for j in batch]), strict=True):
                     ids, first = rows[place]
@@ -113,13 +125,19 @@ def continuation(request: ScoreRequest, tokenizer: Any, ends: list[int]) -> tupl
     return ids, first
 
 
-class TransformersRenderer(Engine):
+class TransformersRenderer:
     """Renders conversations; needs the tokenizer alone."""
 
+    def __init__(self, folder: Path, runtime: RuntimeConfig) -> None:
+        self.folder = folder
+        self._chat: Chat | None = None
+
     def chat(self) -> Chat:
-        """The folder's chat template."""
-        tokenizer = load_tokenizer(self.folder)
-        return Chat(tokenizer, [tokenizer.eos_token_id])
+        """The folder's chat template, read once."""
+        if self._chat is None:
+            tokenizer = load_tokenizer(self.folder)
+            self._chat = Chat(tokenizer, [tokenizer.eos_token_id])
+        return self._chat
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
         """The text a model reads."""

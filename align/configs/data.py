@@ -22,7 +22,10 @@ class DataFile(Config):
     subset: str | None = None
     split: str = "train"
     format: Format = "auto"
-    """`auto` looks at the columns of the first row: ours, chat `messages`, TRL's `prompt/chosen/rejected` (either form), hh-rlhf's transcripts."""
+    """`auto` looks at the columns of the first row.
+
+    It knows our records, chat `messages`, TRL's `prompt/chosen/rejected` in both forms, and hh-rlhf's transcripts.
+    """
     limit: int | None = Field(None, ge=1)
     """Take so many rows, chosen by the hash of each row's prompt and not by its place in the file."""
     max_words: int | None = Field(None, ge=1)
@@ -68,13 +71,13 @@ class DataConfig(StageConfig):
     test_share: float = Field(0.1, ge=0, lt=1)
     """Share of prompts held out, by the hash of the prompt: one prompt never stands on two sides."""
     split_by: Literal["opening", "prompt"] = "opening"
-    """`opening` keeps conversations that begin with the same user message on one side; `prompt` looks at the whole prompt."""
+    """`opening` keeps conversations that begin with the same message on one side; `prompt` looks at the whole prompt."""
     max_equal_share: float = Field(0.05, ge=0, le=1)
     """Pairs whose answers are equal are dropped and counted; more than this share is an error."""
 
     @model_validator(mode="after")
     def _has_data(self) -> Self:
-        if self.ready is None and self.testbed is None:
-            if not (self.text or self.demonstrations or self.prompts or self.preferences):
-                raise ValueError("no data: give testbed, or files under text, demonstrations, prompts or preferences")
+        given = self.ready or self.testbed or self.text or self.demonstrations or self.prompts or self.preferences
+        if not given:
+            raise ValueError("no data: give testbed, or files under text, demonstrations, prompts or preferences")
         return self

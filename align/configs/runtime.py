@@ -14,7 +14,7 @@ class RuntimeConfig(Config):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto` takes bfloat16 only where the processor has it natively: emulated, it is three times slower than float32."""
+    """`auto` takes bfloat16 only where the processor has it natively: emulated, it is thrice as slow as float32."""
     threads: int | None = Field(None, ge=1)
     """CPU threads for torch; by default the cores this process may use."""
     offline: bool = False

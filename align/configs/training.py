@@ -39,7 +39,7 @@ class TrainingConfig(StageConfig):
     eval_every: int | None = Field(None, ge=1)
     """Steps between losses on held-out rows; by default at the end of each epoch's tenth."""
     eval_rows: int = Field(256, ge=1)
-    """Held-out rows or pairs, at most, that those losses are taken over; drawn once. Stage `evaluate` reads them all."""
+    """Held-out rows or pairs, at most, that those losses are taken over, drawn once; stage `evaluate` reads all."""
     checkpoint_every: int = Field(100, ge=1)
     """Steps between checkpoints: what a kill costs at most."""
     gradient_checkpointing: bool = False

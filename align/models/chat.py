@@ -93,6 +93,14 @@ class Chat:
                 answer[i] = i <= ends[-1]
         return Encoded([token for token, _, _ in tokens], answer)
 
+    def unknown_end(self) -> int | None:
+        """The control token with which the template closes an answer, where the model does not know it as an end."""
+        asked, said = Message(role="user", content="Is it so?"), Message(role="assistant", content="Yes.")
+        before = self._marked([asked], add_generation_prompt=True)
+        inside = self._tokens(self._marked([asked, said]).removeprefix(before))
+        controls = [token for token, _, _ in inside if token in set(self.tokenizer.all_special_ids)]
+        return None if not controls or self.ends & set(controls) else controls[0]
+
     def _marked(self, messages: Sequence[Message], *, add_generation_prompt: bool = False, tools: Any = None) -> str:
         import jinja2
 

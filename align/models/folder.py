@@ -30,13 +30,22 @@ class FolderFacts:
     has_chat_template: bool
     weight_files: tuple[str, ...]
 
+    def __str__(self) -> str:
+        size = f"{self.n_parameters / 1e6:,.1f}M parameters in {'+'.join(self.dtypes)}"
+        return f"{self.model_type}, {size}, {'with' if self.has_chat_template else 'without'} a chat template"
+
 
 def inspect_folder(folder: Path, *, needs_chat_template: bool = False) -> FolderFacts:
     """The facts of a folder that may be loaded; ModelError names the file that is unsafe, torn or missing."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder (expected a model folder with config.json and safetensors weights)")
+    if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+        raise ModelError(f"{folder}: an adapter, not a whole model; merge it into its base and give that folder")
     config = read_json(folder / "config.json")
     _refuse_code(folder, config)
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        if (folder / name).exists():
+            read_json(folder / name)
     weights = weight_files(folder)
     headers = {name: tensor_headers(folder / name) for name in weights}
     _every_shard_as_indexed(folder, headers)

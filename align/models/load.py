@@ -104,6 +104,12 @@ def end_ids(model_or_settings: Any, tokenizer: Any) -> list[int]:
     return sorted(int(token) for token in ends if token is not None)
 
 
+def context(model: Any) -> int:
+    """The most tokens that a model has places for."""
+    found = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(found) if found else 2**31
+
+
 def first_line(error: BaseException) -> str:
     """The first line of a foreign error, shortened, for a message of ours."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

@@ -15,7 +15,7 @@ from align.configs import DPOConfig
 from align.errors import RecordError, TrainingError
 from align.models.build import build
 from align.models.chat import Chat
-from align.models.load import end_ids
+from align.models.load import context, end_ids
 from align.ports import Workshop
 from align.records import Preference
 from align.store import jsonl
@@ -106,8 +106,9 @@ def dpo(config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: 
     score_answers_only()
     policy, tokenizer, adapter = build(model, config.lora, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
-    train, counts = table(data, chat, config)
-    test, test_counts = table(held_out, chat, config) if held_out is not None else (None, None)
+    most = min(config.max_tokens, context(policy))
+    train, counts = table(data, chat, most=most)
+    test, test_counts = table(held_out, chat, most=most) if held_out is not None else (None, None)
     test = None if test is None else loop.at_most(test, config.eval_rows)
     if counts["soft"]:
         workshop.note(f"{counts['soft']} pairs have soft labels, of which TRL's loss sees the side only")
@@ -127,14 +128,15 @@ def dpo(config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: 
     )
     loop.run(trainer, "dpo", workshop)
     loop.save_result(trainer, tokenizer, out)
+    loop.keep_optimizer(config, out, workshop)
     loop.write_log(out, trainer)
     loop.write_summary(out, {"steps": pace.total, "train": counts, "held_out": test_counts})
 
 
-def table(path: Path, chat: Chat, config: DPOConfig) -> tuple[Dataset, dict[str, int]]:
+def table(path: Path, chat: Chat, *, most: int) -> tuple[Dataset, dict[str, int]]:
     """Token ids of each pair, and what became of the rows.
 
-    Left out, and counted: ties, pairs whose longer side exceeds `max_tokens` (a cut answer would teach not to stop),
+    Left out, and counted: ties, pairs whose longer side exceeds `most` tokens (a cut answer would teach not to stop),
     and pairs that are equal once they are tokens. A soft label counts by its side only.
     """
     counts = {
@@ -159,7 +161,7 @@ def table(path: Path, chat: Chat, config: DPOConfig) -> tuple[Dataset, dict[str,
         other, rejected = chat.encode((*pair.prompt, *worse)).split()
         shared = len(prompt) if prompt == other else common_prefix(prompt, other)
         chosen, rejected = prompt[shared:] + chosen, other[shared:] + rejected
-        if shared + max(len(chosen), len(rejected)) > config.max_tokens:
+        if shared + max(len(chosen), len(rejected)) > most:
             counts["too_long"] += 1
         elif chosen == rejected:
             counts["equal_as_tokens"] += 1
@@ -168,7 +170,10 @@ def table(path: Path, chat: Chat, config: DPOConfig) -> tuple[Dataset, dict[str,
             rows.append({"prompt_ids": prompt[:shared], "chosen_ids": chosen, "rejected_ids": rejected})
     if not rows:
         why = ", ".join(f"{n} {name}" for name, n in counts.items() if name in ("too_long", "equal_as_tokens", "ties"))
-        raise RecordError(f"{path}: 0 usable pairs of {counts['rows']}: {why} (max_tokens {config.max_tokens})")
+        raise RecordError(
+            f"{path}: 0 usable pairs of {counts['rows']}: {why} "
+            f"(longer than {most} tokens: max_tokens, or the model's context)"
+        )
     return Dataset.from_list(rows), counts
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from align.errors import TrainingError
+from align.models.load import first_line
 from align.ports import Progress
 from align.training.checkpoints import seal
 
@@ -58,6 +61,22 @@ class Guarded:
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """The card is written by `export`, from what was measured."""
+
+
+@contextmanager
+def memory() -> Iterator[None]:
+    """Turn a lack of memory into a line that says what to turn down."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(
+            sign in str(error) for sign in ("out of memory", "not enough memory")
+        ):
+            raise
+        raise TrainingError(
+            f"out of memory ({first_line(error)}); the last checkpoint is kept; lower micro_batch_size or max_tokens, "
+            "set gradient_checkpointing: true, or use lora, and run again"
+        ) from error
 
 
 def quiet(trainer: Any) -> None:

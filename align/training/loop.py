@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,14 +60,16 @@ def checkpoints_in(workshop: Workshop) -> Path:
 
 def run(trainer: Any, what: str, workshop: Workshop) -> None:
     """Train to the end, going on from the newest whole checkpoint if there is one."""
-    from align.training.guards import Watch, finite_weights, quiet, some_trainable
+    from align.training.guards import Watch, finite_weights, memory, quiet, some_trainable
 
     quiet(trainer)
     some_trainable(trainer.model)
     checkpoint = newest_whole_checkpoint(checkpoints_in(workshop))
     if checkpoint is not None:
         trainer.args.eval_on_start = False
-    with workshop.progress(what) as progress:
+    if workshop.runtime.device == "cuda":
+        workshop.note("trained on a GPU: equal seeds give equal lineage, not equal bytes")
+    with workshop.progress(what, trainer.args.max_steps) as progress, memory():
         trainer.add_callback(Watch(progress))
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finite_weights(trainer.model)
@@ -82,6 +85,15 @@ def write_log(out: Path, trainer: Any) -> None:
     from align.training.log import log_rows
 
     jsonl.write(out / "log.jsonl", log_rows(trainer.state.log_history))
+
+
+def keep_optimizer(config: TrainingConfig, out: Path, workshop: Workshop) -> None:
+    """`optimizer/`: the last checkpoint's state of optimizer and schedule, if the recipe asks to keep it."""
+    checkpoint = newest_whole_checkpoint(checkpoints_in(workshop)) if config.keep_optimizer else None
+    if checkpoint is not None:
+        (out / "optimizer").mkdir()
+        for name in ("optimizer.pt", "scheduler.pt"):
+            shutil.copyfile(checkpoint / name, out / "optimizer" / name)
 
 
 def save_result(trainer: Any, tokenizer: Any, out: Path) -> None:

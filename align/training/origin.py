@@ -40,8 +40,17 @@ def take(config: ModelConfig, out: Path, workshop: Workshop) -> None:
     if config.chat_template is not None:
         tokenizer.chat_template = template(Path(config.chat_template))
     if tokenizer.chat_template:
+        ends = end_ids(model, tokenizer)
+        new = Chat(tokenizer, ends).unknown_end()
+        if new is not None:
+            ends = sorted({*ends, new})
+            model.generation_config.eos_token_id = ends
+            workshop.note(
+                f"the chat template closes an answer with {tokenizer.convert_ids_to_tokens(new)}, which the model did "
+                "not know as an end: generation now stops there"
+            )
         # a template that cannot be trained on is refused here, before any work
-        Chat(tokenizer, end_ids(model, tokenizer)).encode(TRIAL)
+        Chat(tokenizer, ends).encode(TRIAL)
     summary["parameters"] = sum(p.numel() for p in model.parameters())
     summary["dtype"] = str(model.dtype).removeprefix("torch.")
     save(model, tokenizer, out / "model")

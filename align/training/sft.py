@@ -14,7 +14,7 @@ from align.configs import SFTConfig
 from align.errors import RecordError
 from align.models.build import build
 from align.models.chat import Chat
-from align.models.load import end_ids
+from align.models.load import context, end_ids
 from align.ports import Workshop
 from align.records import Demonstration
 from align.store import jsonl
@@ -41,8 +41,9 @@ def sft(config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: 
     score_answers_only()
     policy, tokenizer, adapter = build(model, config.lora, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
-    train, counts = table(data, chat, config)
-    test, test_counts = table(held_out, chat, config) if held_out is not None else (None, None)
+    most = min(config.max_tokens, context(policy))
+    train, counts = table(data, chat, config, most=most)
+    test, test_counts = table(held_out, chat, config, most=most) if held_out is not None else (None, None)
     test = None if test is None else loop.at_most(test, config.eval_rows)
     pace = loop.Pace.of(config, len(train))
     trainer = Imitation(
@@ -55,19 +56,20 @@ def sft(config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: 
     )
     loop.run(trainer, "sft", workshop)
     loop.save_result(trainer, tokenizer, out)
+    loop.keep_optimizer(config, out, workshop)
     loop.write_log(out, trainer)
     loop.write_summary(out, {"steps": pace.total, "train": counts, "held_out": test_counts})
 
 
-def table(path: Path, chat: Chat, config: SFTConfig) -> tuple[Dataset, dict[str, int]]:
-    """Token ids and labels of each demonstration, and what became of the rows: longer than `max_tokens` is left out."""
+def table(path: Path, chat: Chat, config: SFTConfig, *, most: int) -> tuple[Dataset, dict[str, int]]:
+    """Token ids and labels of each demonstration, and what became of the rows: longer than `most` is left out."""
     counts = {"rows": 0, "used": 0, "too_long": 0, "control_tokens_in_content": 0, "tokens": 0, "tokens_learnt": 0}
     rows: list[dict[str, list[int]]] = []
     for demonstration in demonstrations(path):
         counts["rows"] += 1
         counts["control_tokens_in_content"] += chat.n_controls(demonstration.messages)
         encoded = chat.encode(demonstration.messages, _tools(demonstration))
-        if len(encoded.ids) > config.max_tokens:
+        if len(encoded.ids) > most:
             counts["too_long"] += 1
             continue
         learnt = encoded.answer if config.train_on == "assistant" else [True] * len(encoded.ids)
@@ -79,7 +81,7 @@ def table(path: Path, chat: Chat, config: SFTConfig) -> tuple[Dataset, dict[str,
     if not rows:
         raise RecordError(
             f"{path}: 0 usable rows of {counts['rows']}: "
-            f"{counts['too_long']} longer than max_tokens {config.max_tokens}"
+            f"{counts['too_long']} longer than {most} tokens (max_tokens, or the model's context)"
         )
     return Dataset.from_list(rows), counts
 

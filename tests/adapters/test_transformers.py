@@ -8,6 +8,7 @@ import torch
 
 from align.adapters.transformers import TransformersRenderer, TransformersSampler, TransformersScorer
 from align.configs import RuntimeConfig, SamplingConfig, Scratch
+from align.errors import ModelError
 from align.models.load import load_model, load_tokenizer, save
 from align.models.scratch import new_model, train_tokenizer
 from align.ports import SampleRequest, ScoreRequest
@@ -85,7 +86,7 @@ def test_an_answer_is_scored_with_its_end_of_turn(folder: Path) -> None:
 
 def test_scores_come_in_the_order_asked_whatever_the_lengths(folder: Path) -> None:
     scorer = TransformersScorer(folder, RUNTIME)
-    scorer.batch_tokens = 64
+    scorer.batch_logits = 64 * 330
     requests = [ScoreRequest("Ada", " lives" * (1 + i * 7 % 5)) for i in range(10)]
     batched = list(scorer.score(requests))
     alone = [next(iter(scorer.score([request]))) for request in requests]
@@ -96,6 +97,14 @@ def test_scores_come_in_the_order_asked_whatever_the_lengths(folder: Path) -> No
 def test_a_control_token_in_a_plain_text_is_text(folder: Path) -> None:
     (score,) = TransformersScorer(folder, RUNTIME).score([ScoreRequest("Ada", "<|end|>")])
     assert score.n_tokens > 1
+
+
+def test_a_text_longer_than_the_context_is_refused(folder: Path) -> None:
+    request = SampleRequest("p", ask("Where " * 600), seeds=(0,))
+    with pytest.raises(ModelError, match="this model's context is 512"):
+        list(TransformersSampler(folder, RUNTIME).sample([request], SamplingConfig(max_tokens=8)))
+    with pytest.raises(ModelError, match="the longest text to score"):
+        list(TransformersScorer(folder, RUNTIME).score([ScoreRequest("Where", " Where" * 600)]))
 
 
 def test_the_renderer_needs_no_weights(folder: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def test_a_sound_folder_says_what_it_holds(folder: Path) -> None:
     assert facts.model_type == "llama"
     assert facts.dtypes == ("F32",)
     assert facts.weight_files == (WEIGHTS,)
+    assert str(facts) == "llama, 0.0M parameters in F32, with a chat template"
     assert facts.n_parameters == sum(p.numel() for p in load_model(folder).parameters())
 
 
@@ -85,6 +86,14 @@ def code(folder: Path) -> None:
     (folder / "modeling_evil.py").write_text("raise SystemExit")
 
 
+def adapter(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
+def pointer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+
+
 def no_config(folder: Path) -> None:
     (folder / "config.json").unlink()
 
@@ -105,6 +114,8 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "a shape that lies": (weights(with_header(lie)), "does not lie where its shape says"),
     "a missing shard": (missing_shard, "model-00002-of-00002.safetensors: missing"),
     "a shard outside": (shard_outside, "lies outside the folder"),
+    "an adapter": (adapter, "an adapter, not a whole model"),
+    "a tokenizer that is a pointer": (pointer, "tokenizer.json: a git-lfs pointer"),
     "no config": (no_config, "config.json: missing"),
 }  # fmt: skip
 

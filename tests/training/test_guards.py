@@ -62,7 +62,7 @@ def test_an_adapter_on_the_head_is_refused(world: World, tmp_path: Path) -> None
 
 def test_demonstrations_that_are_all_too_long_are_counted(world: World, tmp_path: Path) -> None:
     config = SFTConfig(learning_rate=1e-3, max_tokens=8)
-    refused(RecordError, "0 usable rows of 18: 18 longer than max_tokens 8", world, tmp_path, config)
+    refused(RecordError, "0 usable rows of 18: 18 longer than 8 tokens", world, tmp_path, config)
 
 
 def pair(chosen: str, rejected: str, label: float = 1.0) -> Preference:
@@ -84,7 +84,7 @@ def test_a_label_below_a_half_turns_the_pair_round(world: World, tmp_path: Path)
     tokenizer = load_tokenizer(world.model)
     chat = Chat(tokenizer, [tokenizer.eos_token_id])
     jsonl.write(tmp_path / "pairs.jsonl", [pair("Paris.", "Rome.", 0.2)])
-    rows, _ = table(tmp_path / "pairs.jsonl", chat, DPOConfig())
+    rows, _ = table(tmp_path / "pairs.jsonl", chat, most=64)
     assert tokenizer.decode(rows[0]["chosen_ids"]) == "Rome.<|end|>"
     assert tokenizer.decode(rows[0]["rejected_ids"]) == "Paris.<|end|>"
 

@@ -8,7 +8,7 @@ import pytest
 
 from align.configs import DPOConfig, ExportConfig, LoRA, ModelConfig
 from align.errors import ModelError
-from align.models.load import load_model, load_tokenizer
+from align.models.load import end_ids, load_model, load_tokenizer
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import Place, World
 
@@ -37,6 +37,17 @@ def test_a_template_file_replaces_the_tokenizers_own(world: World, tmp_path: Pat
     )
     taken = take(tmp_path, folder=str(world.model), chat_template=str(template))
     assert (taken / "chat_template.jinja").read_text() == template.read_text()
+
+
+def test_an_end_of_turn_that_the_model_did_not_know_becomes_an_end(world: World, tmp_path: Path) -> None:
+    template = tmp_path / "mine.jinja"
+    template.write_text(
+        "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|system|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+    )
+    taken = take(tmp_path, folder=str(world.model), chat_template=str(template))
+    tokenizer = load_tokenizer(taken)
+    assert end_ids(load_model(taken), tokenizer) == sorted(tokenizer.convert_tokens_to_ids(["<|end|>", "<|system|>"]))
 
 
 def test_a_template_that_cannot_be_rendered_is_refused_before_any_work(world: World, tmp_path: Path) -> None:

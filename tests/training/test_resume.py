@@ -76,6 +76,18 @@ def test_pretraining_killed_ends_in_the_same_bytes(dtype: str, world: World, tmp
     assert digests(broken) == digests(whole)
 
 
+def test_optimizer_state_is_kept_only_when_asked_and_with_equal_bytes(world: World, tmp_path: Path) -> None:
+    config = SFTConfig(learning_rate=1e-3, batch_size=8, keep_optimizer=True)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        place = Place(tmp_path / f"work {name}")
+        TRAINER.sft(config, world.model, world.demonstrations, None, tmp_path / name, place)
+    kept = digests(tmp_path / "a")
+    assert "optimizer/optimizer.pt" in kept
+    assert kept == digests(tmp_path / "b")
+    assert not (world.base / "optimizer").exists()
+
+
 def test_another_seed_gives_another_model(world: World, tmp_path: Path) -> None:
     train("sft", world, tmp_path / "a", Place(tmp_path / "work a", seed=0))
     train("sft", world, tmp_path / "b", Place(tmp_path / "work b", seed=1))
