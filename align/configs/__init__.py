@@ -14,8 +14,27 @@ from align.configs.runtime import ExportConfig, RuntimeConfig
 from align.configs.training import DPOConfig, LoRA, SFTConfig, TrainingConfig
 
 __all__ = [
-    "Config", "DPOConfig", "DataConfig", "DataFile", "EvaluateConfig", "EvaluateStep", "ExportConfig", "GateConfig", "GenerateConfig",
+    "Config",
+    "DPOConfig",
+    "DataConfig",
+    "DataFile",
+    "EvaluateConfig",
+    "EvaluateStep",
+    "ExportConfig",
+    "GateConfig",
+    "GenerateConfig",
     "GenerateStep",
-    "LabelConfig", "LoRA", "Margin", "ModelConfig", "PairConfig", "Recipe", "RuntimeConfig", "SFTConfig",
-    "SamplingConfig", "Scratch", "SimulatedPeople", "Testbed", "TrainingConfig",
-]  # fmt: skip
+    "LabelConfig",
+    "LoRA",
+    "Margin",
+    "ModelConfig",
+    "PairConfig",
+    "Recipe",
+    "RuntimeConfig",
+    "SFTConfig",
+    "SamplingConfig",
+    "Scratch",
+    "SimulatedPeople",
+    "Testbed",
+    "TrainingConfig",
+]

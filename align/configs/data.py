@@ -71,7 +71,7 @@ class DataConfig(StageConfig):
     test_share: float = Field(0.1, ge=0, lt=1)
     """Share of prompts held out, by the hash of the prompt: one prompt never stands on two sides."""
     split_by: Literal["opening", "prompt"] = "opening"
-    """`opening` keeps conversations that begin with the same message on one side; `prompt` looks at the whole prompt."""
+    """`opening` keeps conversations that begin alike on one side; `prompt` looks at the whole prompt."""
     max_equal_share: float = Field(0.05, ge=0, le=1)
     """Pairs whose answers are equal are dropped and counted; more than this share is an error."""
 
