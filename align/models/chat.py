@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from align.errors import ModelError
 from align.records import Message
 
+A_DAY = datetime(2025, 1, 1)
+"""What a template that asks for today's date is told: a result must not depend on the day it was made."""
 OPEN, CLOSE = "\ue0f0", "\ue0f1"
 """Marks (of Unicode's private use area) put around control tokens in content, until the text is cut into tokens."""
 
@@ -107,7 +110,11 @@ class Chat:
         rows = [self._row(message) for message in messages]
         try:
             text: str = self.tokenizer.apply_chat_template(
-                rows, tools=tools, tokenize=False, add_generation_prompt=add_generation_prompt, **self.template_kwargs
+                rows,
+                tools=tools,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                **{"strftime_now": A_DAY.strftime, **self.template_kwargs},
             )
         except (jinja2.TemplateError, TypeError) as error:
             raise ModelError(

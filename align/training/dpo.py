@@ -109,7 +109,7 @@ def dpo(config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: 
     most = min(config.max_tokens, context(policy))
     train, counts = table(data, chat, most=most)
     test, test_counts = table(held_out, chat, most=most) if held_out is not None else (None, None)
-    test = None if test is None else loop.at_most(test, config.eval_rows)
+    test = None if test is None else loop.at_most(test, config.eval_rows, lengths(test))
     if counts["soft"]:
         workshop.note(f"{counts['soft']} pairs have soft labels, of which TRL's loss sees the side only")
     pace = loop.Pace.of(config, len(train))

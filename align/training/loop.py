@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from align.configs import RuntimeConfig, TrainingConfig
@@ -48,9 +50,10 @@ def ready(runtime: RuntimeConfig) -> None:
     datasets.logging.set_verbosity_error()
 
 
-def at_most(dataset: Any, n: int) -> Any:
-    """`n` rows of a data set, drawn by a fixed seed; all of them where there are no more."""
-    return dataset if len(dataset) <= n else dataset.shuffle(seed=0).select(range(n))
+def at_most(dataset: Any, n: int, lengths: Sequence[int]) -> Any:
+    """`n` rows of a data set, drawn by a fixed seed (all where there are no more), short ones first: less is padded."""
+    drawn = sorted(Random(0).sample(range(len(dataset)), min(n, len(dataset))), key=lambda i: (lengths[i], i))
+    return dataset.select(drawn)
 
 
 def checkpoints_in(workshop: Workshop) -> Path:

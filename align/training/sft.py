@@ -31,8 +31,7 @@ class Imitation(Guarded, SFTTrainer):  # type: ignore[misc]
     """TRL's own, guarded; the rows of a step stand from short to long."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> StepwiseByLength:
-        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
-        return StepwiseByLength(lengths, step_rows=step_rows(self.args), seed=self.args.seed)
+        return StepwiseByLength(lengths(self.train_dataset), step_rows=step_rows(self.args), seed=self.args.seed)
 
 
 def sft(config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None:
@@ -44,7 +43,7 @@ def sft(config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: 
     most = min(config.max_tokens, context(policy))
     train, counts = table(data, chat, config, most=most)
     test, test_counts = table(held_out, chat, config, most=most) if held_out is not None else (None, None)
-    test = None if test is None else loop.at_most(test, config.eval_rows)
+    test = None if test is None else loop.at_most(test, config.eval_rows, lengths(test))
     pace = loop.Pace.of(config, len(train))
     trainer = Imitation(
         model=policy,
@@ -84,6 +83,11 @@ def table(path: Path, chat: Chat, config: SFTConfig, *, most: int) -> tuple[Data
             f"{counts['too_long']} longer than {most} tokens (max_tokens, or the model's context)"
         )
     return Dataset.from_list(rows), counts
+
+
+def lengths(dataset: Dataset) -> list[int]:
+    """Tokens of each row."""
+    return [len(ids) for ids in dataset["input_ids"]]
 
 
 def demonstrations(path: Path) -> Iterator[Demonstration]:

@@ -87,6 +87,12 @@ def test_a_template_that_never_ends_an_answer_is_refused(tokenizer: Any) -> None
         chat_with(tokenizer, CHATML.replace("<|end|>", "")).encode(TALK)
 
 
+def test_a_template_that_asks_for_the_date_is_always_told_the_same_day(tokenizer: Any) -> None:
+    chat = chat_with(tokenizer, "{{ strftime_now('%d %b %Y') }}" + CHATML)
+    assert chat.render(TALK).startswith("01 Jan 2025")
+    assert learnt(chat, TALK) == ["In Paris.<|end|>", "Yes.<|end|>"]
+
+
 def test_a_tokenizer_without_a_template_is_refused(tokenizer: Any) -> None:
     with pytest.raises(ModelError, match="no chat template"):
         chat_with(tokenizer, "")
