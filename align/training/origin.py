@@ -8,6 +8,7 @@ from typing import Any
 from align.configs import ModelConfig
 from align.errors import ModelError
 from align.models.chat import Chat
+from align.models.folder import inspect_folder
 from align.models.load import end_ids, load_model, load_tokenizer, save
 from align.ports import Workshop
 from align.records import Message
@@ -17,6 +18,10 @@ from align.training import loop
 
 def take(config: ModelConfig, out: Path, workshop: Workshop) -> None:
     """Write `model/`, an empty `log.jsonl`, and `summary.json`. The weights keep the number format they came in."""
+    needs_template = config.chat_template is None
+    if config.folder is not None:
+        # looked at before torch is even imported
+        inspect_folder(Path(config.folder), needs_chat_template=needs_template)
     loop.ready(workshop.runtime)
     summary: dict[str, Any] = {}
     if config.gguf is not None:
@@ -36,21 +41,21 @@ def take(config: ModelConfig, out: Path, workshop: Workshop) -> None:
             assert config.revision, "the recipe's check asks for both"
             folder = snapshot(config.name, config.revision, offline=workshop.runtime.offline)
             summary = {"origin": "hub", "name": config.name, "revision": config.revision}
+            inspect_folder(folder, needs_chat_template=needs_template)
         model, tokenizer = load_model(folder, dtype="auto"), load_tokenizer(folder)
     if config.chat_template is not None:
         tokenizer.chat_template = template(Path(config.chat_template))
-    if tokenizer.chat_template:
-        ends = end_ids(model, tokenizer)
-        new = Chat(tokenizer, ends).unknown_end()
-        if new is not None:
-            ends = sorted({*ends, new})
-            model.generation_config.eos_token_id = ends
-            workshop.note(
-                f"the chat template closes an answer with {tokenizer.convert_ids_to_tokens(new)}, which the model did "
-                "not know as an end: generation now stops there"
-            )
-        # a template that cannot be trained on is refused here, before any work
-        Chat(tokenizer, ends).encode(TRIAL)
+    ends = end_ids(model, tokenizer)
+    new = Chat(tokenizer, ends).unknown_end()
+    if new is not None:
+        ends = sorted({*ends, new})
+        model.generation_config.eos_token_id = ends
+        workshop.note(
+            f"the chat template closes an answer with {tokenizer.convert_ids_to_tokens(new)}, which the model did "
+            "not know as an end: generation now stops there"
+        )
+    # a template that cannot be trained on is refused here, before any work
+    Chat(tokenizer, ends).encode(TRIAL)
     summary["parameters"] = sum(p.numel() for p in model.parameters())
     summary["dtype"] = str(model.dtype).removeprefix("torch.")
     save(model, tokenizer, out / "model")
