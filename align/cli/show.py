@@ -56,10 +56,10 @@ def find(store: Store, what: str) -> Artifact | None:
         raise UsageError(f"{what}: several recipes have this step; say which: {', '.join(f'{r}:{what}' for r in runs)}")
     if named:
         return _whole(store, what, next(iter(named.values())))
-    key = what.rpartition("/")[2]
+    stage, _, key = what.rpartition("/")
     if len(key) < 4:
         return None
-    matches = [a for a in store.artifacts() if a.key.startswith(key) and a.path.match(f"*{what}*")]
+    matches = [a for a in store.artifacts() if a.key.startswith(key) and stage in ("", a.manifest.get("stage"))]
     if len(matches) > 1:
         raise UsageError(f"{what}: {len(matches)} artifacts start so; give more digits")
     return matches[0] if matches else None
