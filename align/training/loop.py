@@ -94,7 +94,7 @@ def keep_optimizer(config: TrainingConfig, out: Path, workshop: Workshop) -> Non
     """`optimizer/`: the last checkpoint's state of optimizer and schedule, if the recipe asks to keep it."""
     checkpoint = newest_whole_checkpoint(checkpoints_in(workshop)) if config.keep_optimizer else None
     if checkpoint is not None:
-        (out / "optimizer").mkdir()
+        (out / "optimizer").mkdir(exist_ok=True)
         for name in ("optimizer.pt", "scheduler.pt"):
             shutil.copyfile(checkpoint / name, out / "optimizer" / name)
 
