@@ -1,0 +1,94 @@
+"""The pipeline on one page: which steps a recipe asks for, and what each reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from align import recipe as recipes
+from align.plan import STAGES, Step, plan
+from align.runner.keys import located
+
+BASE = "model: {scratch: {}}\ndata: {testbed: {}}\n"
+TAKEN = "model: {folder: m}\ndata: {preferences: [{path: p.jsonl}]}\n"
+
+
+def steps(tmp_path: Path, text: str) -> dict[str, Step]:
+    (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
+    return {step.name: step for step in plan(recipes.load(tmp_path / "r.yaml"))}
+
+
+def reads(found: dict[str, Step], name: str) -> dict[str, str]:
+    return dict(found[name].inputs)
+
+
+def test_from_nothing_but_a_world_every_stage_is_run(tmp_path: Path) -> None:
+    found = steps(tmp_path, BASE + "sft: {}\nevaluate: {instruments: [facts, refusal, dpo_accuracy]}\n")
+    assert [step.stage for step in found.values()] == [
+        "prepare", "base", "sft", "generate", "label", "pair", "dpo", "generate", "generate", "generate",
+        *["evaluate"] * 9, "gate", "export",
+    ]  # fmt: skip
+    assert reads(found, "base") == {"data": "prepare"}
+    assert reads(found, "generate") == {"model": "sft", "data": "prepare"}
+    assert reads(found, "pair") == {"label": "label", "candidates": "generate", "data": "prepare"}
+    assert reads(found, "dpo") == {"model": "sft", "data": "pair"}
+    assert reads(found, "answers/tuned") == {"model": "dpo", "data": "prepare"}
+    assert reads(found, "evaluate/tuned/refusal") == {"data": "prepare", "answers": "answers/tuned"}
+    assert set(reads(found, "gate")) == {name for name in found if name.startswith("evaluate/")}
+    assert {"model", "gate", "data", "preferences"} <= set(reads(found, "export"))
+
+
+def test_a_published_preference_set_goes_straight_into_dpo(tmp_path: Path) -> None:
+    found = steps(tmp_path, TAKEN)
+    assert list(found) == ["prepare", "base", "dpo", "gate", "export"]
+    assert reads(found, "dpo") == {"model": "base", "data": "prepare"}
+    assert reads(found, "base") == {}
+
+
+def test_the_policy_before_dpo_is_its_reference(tmp_path: Path) -> None:
+    measure = "evaluate: {instruments: [dpo_accuracy]}\n"
+    with_sft = steps(tmp_path, BASE + "sft: {}\n" + measure)
+    without = steps(tmp_path, TAKEN + measure)
+    assert reads(with_sft, "evaluate/tuned/dpo_accuracy")["reference"] == reads(with_sft, "dpo")["model"] == "sft"
+    assert reads(without, "evaluate/tuned/dpo_accuracy")["reference"] == reads(without, "dpo")["model"] == "base"
+
+
+READY = {
+    "data": (
+        BASE.replace("data: {testbed: {}}", "data: {ready: d}") + "label: {desk: file, judgments: j}\n",
+        "prepare",
+        "ready",
+        "d",
+    ),
+    "sft": (BASE + "sft: {ready: m}\n", "sft", "base", "m"),
+    "generate": (BASE + "generate: {ready: c.jsonl}\n", "generate", "ready", "c.jsonl"),
+    "label": (BASE + "label: {ready: j.jsonl}\n", "label", "ready", "j.jsonl"),
+    "pair": (BASE + "pair: {ready: p.jsonl}\n", "pair", "prepare", "p.jsonl"),
+    "dpo": (BASE + "dpo: {ready: t}\n", "dpo", "base", "t"),
+}
+
+
+@pytest.mark.parametrize(("text", "step", "stage", "place"), READY.values(), ids=READY.keys())
+def test_a_stage_is_given_its_result_instead_of_being_run(
+    tmp_path: Path, text: str, step: str, stage: str, place: str
+) -> None:
+    found = steps(tmp_path, text)
+    assert found[step].stage == stage
+    assert found[step].inputs == {}
+    assert list(located(found[step].config.keyed())) == [tmp_path / place]
+    assert found["export"].stage == "export"
+
+
+def test_what_is_given_needs_nothing_that_would_have_made_it(tmp_path: Path) -> None:
+    found = steps(tmp_path, "model: {folder: m}\ndata: {prompts: [{path: q}]}\npair: {ready: p.jsonl}\n")
+    assert "generate" not in found
+    assert "label" not in found
+
+
+def test_every_stage_of_a_plan_has_code_and_every_answering_step_its_own_settings(tmp_path: Path) -> None:
+    found = steps(tmp_path, BASE + "generate: {temperature: 0.9}\nevaluate: {instruments: [refusal]}\n")
+    assert {step.stage for step in found.values()} <= set(STAGES)
+    assert found["generate"].config.model_dump()["temperature"] == 0.9
+    assert found["answers/base"].config.model_dump()["temperature"] == 0
+    assert found["answers/base"].config.model_dump()["of"] == "test_prompts"
