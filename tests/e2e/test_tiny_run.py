@@ -125,12 +125,14 @@ def test_a_run_killed_three_times_in_another_folder_ends_in_the_bytes_of_an_unbr
             assert str(tmp_path).encode() not in path.read_bytes(), f"{path} names the folder it was made in"
 
 
-def test_a_second_run_reuses_everything_within_two_seconds(whole: Path) -> None:
+def test_a_second_run_reuses_everything_within_two_seconds_of_work(whole: Path) -> None:
     taken = []
     for _ in range(3):
-        start = time.monotonic()
+        before = os.times()
         done = align("run", "tiny.yaml", cwd=whole)
-        taken.append(time.monotonic() - start)
+        after = os.times()
+        # the processor's time: what others do on this machine is not counted
+        taken.append(after.children_user + after.children_system - before.children_user - before.children_system)
         assert done.returncode == 0
         lines = [line.split()[2:4] for line in done.stdout.splitlines() if re.match(r" +\d+\.\d s  ", line)]
         assert len(lines) == 30
@@ -204,3 +206,25 @@ def test_every_byte_of_the_store_is_as_it_was_sealed(whole: Path) -> None:
     done = align("check", "tiny.yaml", "--deep", cwd=whole)
     assert done.returncode == 0, done.stdout
     assert "30 read to the last byte" in done.stdout
+
+
+def test_the_python_face_is_the_same_engine(whole: Path) -> None:
+    code = (
+        "import align\n"
+        "recipe = align.load('tiny.yaml', ['title=Seen from Python'])\n"
+        "assert {seen.action for seen in align.plan(recipe)} == {'reuse'}\n"
+        "result = align.run(recipe, quiet=True)\n"
+        "print(result.verdict, (result.model / 'config.json').exists(), result.report.exists(), result.ran)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=whole, capture_output=True, text=True, timeout=120, env=home(None)
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"(pass|fail|inconclusive|error) True True \(\)\n", done.stdout)
+
+
+def test_the_report_can_be_written_elsewhere(whole: Path, tmp_path: Path) -> None:
+    assert told("report", "tiny.yaml", "--out", tmp_path / "page.html", cwd=whole)["report"] == str(
+        tmp_path / "page.html"
+    )
+    assert (tmp_path / "page.html").stat().st_size > 10_000
