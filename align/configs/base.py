@@ -11,15 +11,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 class Located(str):
     """An absolute path of this machine. Keys and manifests hold what stands there, never the path."""
 
+    written: str
+    """As the recipe has it."""
+
 
 def _locate(value: str, info: ValidationInfo) -> Located:
     folder = (info.context or {}).get("folder")
     if not value or "\0" in value:
         raise ValueError(f"{value!r} found, expected the path of a file or folder")
     try:
-        return Located(Path(folder or ".").resolve() / Path(value).expanduser())
+        located = Located(Path(folder or ".").resolve() / Path(value).expanduser())
     except RuntimeError as error:
         raise ValueError(f"{value!r} found, expected a path; there is no such home folder") from error
+    located.written = getattr(value, "written", value)
+    return located
 
 
 LocalPath = Annotated[str, AfterValidator(_locate)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,8 @@ class LoRA(Config):
 
 class TrainingConfig(StageConfig):
     """What every training stage has."""
+
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})
 
     learning_rate: float = Field(2.0e-5, gt=0, lt=1)
     """Peak, reached after warm-up. LoRA wants about ten times what a full fine-tune does."""

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from align.configs.base import Located
+from align.configs.base import Config, Located
 from align.plan import STAGES, Step
 from align.ports import Inputs
-from align.store.fingerprint import Digests
+from align.store.fingerprint import Digests, fingerprint
 
 
 def made_from(
     step: Step, inputs: Inputs, *, seed: int, dtype: str, snapshot: int | None, digests: Digests
 ) -> dict[str, Any]:
-    """Everything that decides the step's result, as JSON: its fingerprint is the key."""
+    """Everything that decides the step's result, as JSON, with the names of its files: `key_of` gives the key."""
     stage = STAGES[step.stage]
     document: dict[str, Any] = {
         "stage": step.stage,
@@ -29,7 +29,30 @@ def made_from(
         document["dtype"] = dtype
     if snapshot is not None:
         document["snapshot"] = snapshot
+    if desk := _desk(step.config):
+        document["desk"] = desk
     return document
+
+
+def key_of(document: Mapping[str, Any]) -> str:
+    """The key: a file counts by its content. Its name counts in `prepare` alone, which writes names into its rows."""
+    return fingerprint(document if document["stage"] == "prepare" else _nameless(document))
+
+
+def _nameless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nameless(item) for key, item in value.items() if not (key == "file" and "sha256" in value)}
+    return [_nameless(item) for item in value] if isinstance(value, list) else value
+
+
+def _desk(config: Config) -> str | None:
+    """Who is asked: other people's judgments are another result, though the file they are written to may grow.
+
+    A file of judgments has no identity but its name before it is read: the name as the recipe has it, so that a
+    project may be moved.
+    """
+    judgments = getattr(config, "judgments", None)
+    return judgments.written if isinstance(judgments, Located) else judgments
 
 
 def located(value: Any) -> Iterator[Path]:
@@ -68,6 +91,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], step: Step) -
                 found.append(f"the content of {now_file(now, rest)} changed")
             else:
                 found.append(f"{dotted} {_shown(old)} → {_shown(new)}")
+        elif head == "desk":
+            found.append("another file of judgments")
         elif head == "version":
             found.append(f"the stage's code: VERSION {old} → {new}")
         else:

@@ -14,11 +14,11 @@ from align.errors import InputChanged, RecordError
 from align.plan import STAGES, Step
 from align.ports import Artifact, Inputs
 from align.runner.console import Console
-from align.runner.keys import located, made_from
+from align.runner.keys import key_of, located, made_from
 from align.runner.machine import commit, packages
 from align.runner.toolbox import Toolbox
 from align.store.artifacts import Making, Store, torn
-from align.store.fingerprint import fingerprint, seed_for
+from align.store.fingerprint import seed_for
 
 
 def make(
@@ -40,7 +40,7 @@ def make(
         now = made_from(
             step, inputs, seed=seed, dtype=runtime.dtype, snapshot=document.get("snapshot"), digests=store.digests
         )
-        same = fingerprint(now) == fingerprint(document)
+        same = now == document
     except RecordError:  # a file is gone
         same = False
     if not same:
@@ -54,7 +54,7 @@ def make(
         for name, artifact in inputs.items()
     }
     return store.seal(making, {
-        "schema": 1, "stage": step.stage, "step": step.name, "key": fingerprint(document), "made_from": document,
+        "schema": 1, "stage": step.stage, "step": step.name, "key": key_of(document), "made_from": document,
         "config": document["config"], "notes": tools.notes, "inputs": read, "packages": packages(), "commit": commit(),
         "created": began.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - start, 3),
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -22,13 +22,13 @@ from align.errors import (
 from align.plan import Step, plan
 from align.ports import Artifact
 from align.runner.console import Console
-from align.runner.keys import differences, made_from
+from align.runner.keys import differences, key_of, made_from
 from align.runner.machine import packages, resolved
 from align.runner.make import make
 from align.runner.toolbox import Toolbox
 from align.stages import export
 from align.store.artifacts import Store
-from align.store.fingerprint import fingerprint, read_json, replace
+from align.store.fingerprint import read_json, replace
 
 Action = Literal["reuse", "run", "wait"]
 BLOCKED = {"fail": GateFailed, "inconclusive": GateInconclusive, "error": GateBroken}
@@ -97,15 +97,13 @@ class Runner:
 
     def run(self) -> Result:
         """Make what is missing. Raises Waiting, or the gate's refusal, once everything that can be done is done."""
-        for asked in self.refresh:
-            for step in self.steps:
-                if asked in (step.name, step.stage):
-                    self.snapshots[step.name] = self.snapshots.get(step.name, 1) + 1
         found: dict[str, Outlook] = {}
         ran = []
         refusal: AlignError | None = None
         waiting: Waiting | None = None
         for step in self.steps:
+            if step.name in self.refresh or step.stage in self.refresh:
+                self._next_snapshot(step, found)
             if step.stage == "export" and refusal is not None:
                 self.console.line(step.name, "blocked", "by the gate")
                 self._remember(found, without=step.name)
@@ -150,6 +148,14 @@ class Runner:
             tools = Toolbox("export", seed=0, runtime=self.runtime, work=Path(work), console=self.console)
             export.send(config.model_copy(update={"push_to": None}) if pushed else config, artifact.path, tools)
 
+    def _next_snapshot(self, step: Step, found: Mapping[str, Outlook]) -> None:
+        """Number the step's snapshot so that it is pulled, whoever numbered snapshots in this store before."""
+        self.snapshots[step.name] = self.snapshots.get(step.name, 1) + 1
+        if any(found[name].artifact is None for name in step.inputs.values()):
+            return
+        while self.store.find(step.stage, key_of(self._made_from(step, found))) is not None:
+            self.snapshots[step.name] += 1
+
     def _redone(self, step: Step) -> bool:
         return any(asked in (step.name, step.stage) for asked in self.redo)
 
@@ -160,7 +166,7 @@ class Runner:
         if anew:
             return Outlook(step.name, "run", tuple(f"its input `{name}` is made anew" for name in anew[:3]))
         document = self._made_from(step, found)
-        key = fingerprint(document)
+        key = key_of(document)
         artifact = self.store.find(step.stage, key)
         if artifact is not None:
             return Outlook(step.name, "reuse", tuple(_drift(artifact)), artifact)
@@ -192,7 +198,7 @@ class Runner:
     def _make(self, step: Step, found: Mapping[str, Outlook], why: str) -> Artifact:
         inputs = self._inputs(step, found)
         document = self._made_from(step, found)
-        key = fingerprint(document)
+        key = key_of(document)
         self._remember(found, unfinished={step.name: {"stage": step.stage, "key": key}})
         with self.store.making(step.stage, key, step.name) as making:
             made = self.store.find(step.stage, key)

@@ -286,3 +286,21 @@ def test_no_secret_reaches_the_store(made: Place, monkeypatch: pytest.MonkeyPatc
     made.runner("export.push_to=me/mine", "export.token='${env:MY_TOKEN}'", "pair.label=soft").run()
     for path in made.store.root.rglob("*"):
         assert path.is_dir() or b"canary-71f0" not in path.read_bytes(), path.name
+
+
+def test_another_file_of_judgments_is_other_people_and_never_reuses_what_the_first_said(made: Place) -> None:
+    assert made.plan("label.judgments=bob.jsonl")["label"].why == ("another file of judgments",)
+    with pytest.raises(Waiting, match="0 of 3"):
+        made.runner("label.judgments=bob.jsonl").run()
+
+
+def test_a_refresh_pulls_even_where_another_recipe_has_refreshed_before(made: Place) -> None:
+    made.runner("name=other", refresh=["label"]).run()
+    made.judge("second")
+    assert "label" in made.runner(refresh=["label"]).run().ran
+
+
+def test_how_often_a_stage_saves_names_no_result(made: Place) -> None:
+    steps = [made.runner(*sets, until=None).steps for sets in ((), ("dpo.checkpoint_every=7",))]
+    first, second = (next(step.config.keyed() for step in of if step.name == "dpo") for of in steps)
+    assert first == second
