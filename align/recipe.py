@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from align.configs import Recipe
+from align.configs import Recipe, mistakes
 from align.configs.base import Config
+from align.configs.mistakes import Lines
 from align.errors import RecipeError
 
 MAX_BYTES = 2**18
@@ -30,7 +30,6 @@ _SECRET = re.compile(
 _ENV = re.compile(r"\$\{env:([^}]*)\}")
 
 C = TypeVar("C", bound=Config)
-Lines = dict[tuple[str | int, ...], int]
 
 
 def load(path: str | Path, sets: Sequence[str] = ()) -> Recipe:
@@ -38,7 +37,7 @@ def load(path: str | Path, sets: Sequence[str] = ()) -> Recipe:
     path = Path(path)
     values, lines = parse(_text(path), str(path))
     if not isinstance(values, dict):
-        raise RecipeError(f"{path}: {type(values).__name__} found, expected a mapping of stages to their knobs")
+        raise RecipeError(f"{path}: {mistakes.shown(values)} found, expected a mapping of stages to their knobs")
     for assignment in sets:
         put(values, lines, assignment)
     values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-.") or "recipe")
@@ -51,9 +50,7 @@ def checked(kind: type[C], values: dict[str, Any], lines: Lines, *, where: str, 
     try:
         return kind.model_validate(values, context={"folder": str(folder)})
     except ValidationError as error:
-        problems = error.errors(include_url=False)
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise RecipeError(_explain(kind, dict(problems[0]), lines, where) + more) from error
+        raise RecipeError(mistakes.first_of(error, kind, lines, where)) from error
 
 
 def put(values: dict[str, Any], lines: Lines, assignment: str) -> None:
@@ -223,82 +220,6 @@ def _refuse_secrets(value: Any, place: tuple[str | int, ...], lines: Lines, wher
             _refuse_secrets(item, (*place, i), lines, where)
     elif isinstance(value, str) and _SECRET.search(value):
         raise RecipeError(
-            f"{_where(place, lines, where)}: a secret stands in the recipe; write ${{env:NAME}} and export NAME instead"
+            f"{mistakes.standing(place, lines, where)}: a secret stands in the recipe; "
+            "write ${env:NAME} and export NAME instead"
         )
-
-
-def _where(place: tuple[str | int, ...], lines: Lines, where: str) -> str:
-    dotted = ".".join(map(str, place))
-    line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), None)
-    if line == -1:
-        return f"--set {dotted}"
-    return f"{where}:{line}: {dotted}" if line else f"{where}: {dotted}"
-
-
-def _explain(kind: type[Config], problem: dict[str, Any], lines: Lines, where: str) -> str:
-    place = _knob(kind, problem["loc"])
-    found = problem.get("input")
-    if problem["type"] == "value_error":
-        # what speaks of one knob by its name is said at that knob
-        name, colon, rest = problem["msg"].removeprefix("Value error, ").partition(": ")
-        owner = _owner(kind, place)
-        if colon and owner is not None and name in owner.model_fields:
-            return f"{_where((*place, name), lines, where)}: {rest}"
-    head = _where(place, lines, where)
-    match problem["type"]:
-        case "extra_forbidden":
-            owner, name = _owner(kind, place[:-1]), str(place[-1])
-            near = get_close_matches(name, list(owner.model_fields) if owner else [], n=1, cutoff=0.5)
-            hint = (
-                f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(owner.model_fields)}" if owner else ""
-            )
-            return f"{head}: no such knob; {hint}"
-        case "missing":
-            return f"{head}: missing"
-        case "value_error":
-            return f"{head}: {problem['msg'].removeprefix('Value error, ')}"
-        case "string_pattern_mismatch" if isinstance(found, str) and "env" in str(problem.get("ctx")):
-            return f"{head}: a secret is given as ${{env:NAME}}, never by its value"
-    message = problem["msg"].removeprefix("Input should be ")
-    if isinstance(found, (dict, list)):
-        return f"{head}: a {'mapping' if isinstance(found, dict) else 'list'} found, expected {message}"
-    quote = "; put it in quotes" if problem["type"] == "string_type" and isinstance(found, (int, float)) else ""
-    return f"{head}: {_short(found)} found, expected {message}{quote}"
-
-
-def _short(found: object) -> str:
-    text = repr(found)
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
-def _knob(kind: type[BaseModel], loc: Sequence[str | int]) -> tuple[str | int, ...]:
-    """The place of the knob: pydantic also names the branch of a union that it tried, which nobody wrote."""
-    place: list[str | int] = []
-    owner: type[BaseModel] | None = kind
-    for part in loc:
-        if isinstance(part, str) and owner is not None:
-            place.append(part)
-            field = owner.model_fields.get(part)
-            owner = _config_in(field.annotation) if field else None
-        elif isinstance(part, int):
-            place.append(part)
-    return tuple(place)
-
-
-def _owner(kind: type[BaseModel], place: tuple[str | int, ...]) -> type[BaseModel] | None:
-    """The config class that stands at a dotted place, through optionals and tuples."""
-    for name in place:
-        if isinstance(name, int):
-            continue
-        field = kind.model_fields.get(name)
-        inner = _config_in(field.annotation) if field else None
-        if inner is None:
-            return None
-        kind = inner
-    return kind
-
-
-def _config_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for arg in get_args(annotation) if (found := _config_in(arg))), None)

@@ -122,7 +122,7 @@ REFUSED = {
     "a fraction for a count": (BASE + "dpo: {batch_size: 3.5}\n", "r.yaml:3: dpo.batch_size: 3.5 found, expected a valid integer"),
     "sexagesimal": (BASE + "seed: 1:30\n", "r.yaml:3: seed: '1:30' found, expected a valid integer"),
     "a version that lost its zero": (BASE + "title: 3.10\n", "r.yaml:3: title: 3.1 found, expected a valid string; put it in quotes"),
-    "a list for a section": (BASE + "dpo: [1]\n", "r.yaml:3: dpo: a list found, expected a valid dictionary"),
+    "a list for a section": (BASE + "dpo: [1]\n", "r.yaml:3: dpo: a list found, expected knobs"),
     "a name that is not there": (BASE + "evaluate: {models: [bse]}\n", "r.yaml:3: evaluate.models.0: 'bse' found, expected 'base', 'sft' or 'tuned'"),
     "one of several kinds": (BASE + "dpo: {lora: {targets: 3}}\n", "r.yaml:3: dpo.lora.targets: 3 found, expected"),
     "smoothing that the loss ignores": (BASE + "dpo:\n  label_smoothing: .1\n", "r.yaml:4: dpo.label_smoothing: `sigmoid` would ignore it; use loss: robust"),
@@ -131,11 +131,15 @@ REFUSED = {
     "no model": ("data: {testbed: {}}\n", "r.yaml:1: model: missing"),
     "two models": ("model: {folder: a, gguf: b}\ndata: {testbed: {}}\n", "r.yaml:1: model: give exactly one of name, folder, gguf, scratch; found folder and gguf"),
     "a hub model without a revision": ("model: {name: a/b}\ndata: {testbed: {}}\n", "r.yaml:1: model.name: a hub model needs `revision`"),
-    "a branch for a revision": ("model: {name: a/b, revision: main}\ndata: {testbed: {}}\n", "r.yaml:1: model.revision: 'main' found, expected"),
+    "a branch for a revision": ("model: {name: a/b, revision: main}\ndata: {testbed: {}}\n", "r.yaml:1: model.revision: 'main' found, expected a commit: 40 hex digits"),
     "no data": ("model: {scratch: {}}\ndata: {}\n", "r.yaml:2: data: no data: give testbed, or files under"),
     "a path with a NUL": ('model: {folder: "a\\0b"}\ndata: {testbed: {}}\n', "r.yaml:1: model.folder: 'a\\x00b' found, expected the path"),
     "nobody's home": ("model: {folder: ~nobody-at-all/m}\ndata: {testbed: {}}\n", "r.yaml:1: model.folder: '~nobody-at-all/m' found, expected a path"),
-    "a name that is a path": (BASE + "name: ../up\n", "r.yaml:3: name: '../up' found, expected"),
+    "a name that is a path": (BASE + "name: ../up\n", "r.yaml:3: name: '../up' found, expected a name of letters, digits,"),
+    "a section with nothing in it": (BASE + "dpo:\n", "r.yaml:3: dpo: nothing found, expected knobs"),
+    "a knob with nothing behind it": (BASE + "dpo: {beta: }\n", "r.yaml:3: dpo.beta: nothing found, expected a valid number"),
+    "a word for a list": (BASE + "evaluate: {instruments: facts}\n", "r.yaml:3: evaluate.instruments: 'facts' found, expected a list"),
+    "a word for yes or no": (BASE + "runtime: {offline: maybe}\n", "r.yaml:3: runtime.offline: 'maybe' found, expected true or false"),
     "a tag that runs code": (BASE + "title: !!python/object/apply:os.system [touch canary]\n", "r.yaml:3: the tag tag:yaml.org,2002:python/object/apply:os.system is not allowed"),
     "a tag that builds bytes": (BASE + "title: !!binary aGk=\n", "r.yaml:3: the tag !binary is not allowed"),
     "a merge key": ("model: &m {scratch: {}}\ndata: {<<: *m}\n", "r.yaml:2: a key must be a plain word"),
@@ -145,8 +149,8 @@ REFUSED = {
     "two documents": (BASE + "---\na: 1\n", "r.yaml:3: not YAML: but found another document"),
     "a control character": (BASE + "title: \x01\n", "r.yaml: not YAML: unacceptable character #x0001"),
     "a NUL byte": (BASE + "title: \0\n", "r.yaml: not YAML: unacceptable character #x0000"),
-    "nothing": ("", "r.yaml: NoneType found, expected a mapping"),
-    "a word": ("hello\n", "r.yaml: str found, expected a mapping"),
+    "nothing": ("", "r.yaml: nothing found, expected a mapping of stages"),
+    "a word": ("hello\n", "r.yaml: 'hello' found, expected a mapping"),
     "an alias of itself": ("a: &a [*a]\n", "r.yaml:1: too large once its aliases are written out"),
     "200 deep": ("a: " + "[" * 200 + "]" * 200 + "\n", "r.yaml:1: nested more than 50 deep"),
     "a method that is not built": (BASE + "method: ppo\n", "r.yaml:3: method: 'ppo' found, expected 'dpo' or 'rlhf'"),
@@ -168,8 +172,15 @@ def test_another_encoding_is_named_with_the_byte(load: Load, encoding: str, byte
     assert refused(load, "title: é\n".encode(encoding)).startswith(f"r.yaml: not UTF-8 at byte {byte}")
 
 
-def test_several_mistakes_are_counted(load: Load) -> None:
-    assert refused(load, BASE + "dpo: {beta: 0, epochs: 0}\n").endswith("(and 1 more)")
+def test_of_several_mistakes_the_first_is_explained_and_the_places_of_the_others_are_said(load: Load) -> None:
+    said = refused(load, BASE + "dpo: {beta: 0, epochs: 0}\nsft: {lr: 1}\n")
+    assert said == "r.yaml:4: sft.lr: no such knob; did you mean `lora`? (also: dpo.epochs, dpo.beta)"
+    many = refused(load, BASE + "dpo: {a: 0, b: 0, c: 0, d: 0, e: 0, f: 0}\n")
+    assert many.endswith("(also: dpo.b, dpo.c, dpo.d and 2 more)")
+
+
+def test_the_branches_that_a_knob_was_tried_for_are_one_mistake(load: Load) -> None:
+    assert "also" not in refused(load, BASE + "dpo: {lora: {targets: 3}}\n")
 
 
 LAUGHS = "a: &a [lol, lol]\n" + "".join(
@@ -184,7 +195,7 @@ LAUGHS = "a: &a [lol, lol]\n" + "".join(
 )
 def test_a_recipe_made_to_be_too_large_is_refused_within_a_second(load: Load, text: str) -> None:
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    assert re.search("too large|aliases|NoneType|more than 262,144 bytes", refused(load, text))
+    assert re.search("too large|aliases|nothing found|more than 262,144 bytes", refused(load, text))
     assert time.process_time() - start < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
 
