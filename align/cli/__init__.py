@@ -110,6 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     _store(chat)
     clean = _command(commands, "clean", "remove what no recipe of the store needs")
     clean.add_argument("--yes", action="store_true", help="remove it; without this, only say what and how much")
+    clean.add_argument(
+        "--earlier", action="store_true", help="also what earlier variants of a recipe, with other knobs, stood on"
+    )
     clean.add_argument("--forget", metavar="RECIPE", action="append", default=[], help="also forget this recipe's run")
     _store(clean)
     schema = _command(commands, "schema", "write the JSON Schema of every record and of the recipe")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,11 @@ def clean(arguments: argparse.Namespace) -> int:
             raise UsageError(f"--forget {name}: no such recipe in {store.root}; there are: {', '.join(runs) or 'none'}")
         del runs[name]
     store.refuse_foreign()
-    needed = {store.place(s["stage"], s["key"]) for run in runs.values() for s in _stands_on(run)}
+    plain = {name: {**run, "earlier": []} for name, run in runs.items()}
+    kept = _needed(store, runs) - _needed(store, plain)
+    if arguments.earlier:
+        runs, kept = plain, set()
+    needed = _needed(store, runs)
     doomed = [artifact.path for artifact in store.artifacts() if artifact.path not in needed]
     doomed += [path for path in store.partials() if path.with_suffix("") not in needed]
     doomed += [path for path in store.unreadable() if path not in needed]
@@ -33,24 +38,33 @@ def clean(arguments: argparse.Namespace) -> int:
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         total += size
         print(f"{path.relative_to(store.root)!s:<44} {size / 2**20:10.1f} MiB")
+    more = f"; earlier variants of recipes stand on {len(kept)} more, which --earlier takes too" if kept else ""
+    if not doomed:
+        print(f"nothing to remove{more}")
+        return 0
     if not arguments.yes:
-        print(
-            f"{len(doomed)} folders, {total / 2**20:.1f} MiB would go; run again with --yes"
-            if doomed
-            else "nothing to remove"
-        )
+        print(f"{len(doomed)} folders, {total / 2**20:.1f} MiB would go; run again with --yes{more}")
         return 0
     for name in arguments.forget:
         (store.root / "recipes" / f"{name}.json").unlink()
         (store.root / "reports" / f"{name}.html").unlink(missing_ok=True)
+    if arguments.earlier:
+        for name, run in runs.items():
+            store.remember(name, run)
     removed = sum(_remove(path) for path in doomed)
-    print(f"removed {removed} of {len(doomed)} folders, {total / 2**20:.1f} MiB")
+    print(f"removed {removed} of {len(doomed)} folders, {total / 2**20:.1f} MiB{more}")
     return 0
 
 
+def _needed(store: Store, runs: Mapping[str, dict[str, Any]]) -> set[Path]:
+    places = {store.place(s["stage"], s["key"]) for run in runs.values() for s in _stands_on(run)}
+    return {place for place in places if place.exists() or place.with_suffix(".partial").exists()}
+
+
 def _stands_on(run: dict[str, Any]) -> list[dict[str, Any]]:
-    """The artifacts of a recipe's last run, and what it had begun."""
-    return [*run["steps"].values(), *run.get("unfinished", {}).values()]
+    """The artifacts of a recipe's last run, of its earlier variants, and what it had begun."""
+    earlier = [step for variant in run.get("earlier", ()) for step in variant["steps"].values()]
+    return [*run["steps"].values(), *run.get("unfinished", {}).values(), *earlier]
 
 
 def _remove(path: Path) -> bool:

@@ -20,7 +20,8 @@ PAIRS = ("preferences.train.jsonl", "preferences.test.jsonl")
 def show(arguments: argparse.Namespace) -> int:
     """List the store, or trace one artifact or one preference."""
     store = Store(arguments.store)
-    if not store.root.is_dir():
+    by_path = arguments.what is not None and (Path(arguments.what) / "manifest.json").exists()
+    if not store.root.is_dir() and not by_path:
         raise UsageError(f"{store.root}: no store there; run a recipe first, or name one with --store")
     told: Any
     if arguments.what is None:

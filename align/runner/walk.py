@@ -31,6 +31,8 @@ from align.store.artifacts import Store
 from align.store.fingerprint import read_json, replace
 
 Action = Literal["reuse", "run", "wait"]
+EARLIER = 5
+"""Variants of a recipe, made with other knobs, whose artifacts `clean` keeps unless it is told not to."""
 BLOCKED = {"fail": GateFailed, "inconclusive": GateInconclusive, "error": GateBroken}
 
 
@@ -246,8 +248,13 @@ class Runner:
                                     "made_from": artifact.manifest["made_from"]}  # fmt: skip
             elif step.name in self.state.get("steps", {}):
                 steps[step.name] = self.state["steps"][step.name]
+        shown = _shown(self.recipe)
+        earlier = list(self.state.get("earlier", []))
+        if self.state and self.state["recipe"] != shown:
+            earlier = [{"recipe": self.state["recipe"], "steps": self.state["steps"]}, *earlier]
+            earlier = [variant for variant in earlier if variant["recipe"] != shown][:EARLIER]
         state = {"schema": 1, "name": self.name, "title": self.recipe.title, "steps": steps,
-                 "unfinished": begun, "snapshots": snapshots, "recipe": _shown(self.recipe)}  # fmt: skip
+                 "unfinished": begun, "snapshots": snapshots, "recipe": shown, "earlier": earlier}  # fmt: skip
         if state != self.state:
             self.store.remember(self.name, state)
             self.state = state

@@ -23,12 +23,14 @@ def test_clean_says_first_and_removes_only_what_no_recipe_needs(made: Place, ali
     made.runner("pair.label=soft").run()
     made.runner().run()
     assert len(names(made)) == 5
-    code, out, _ = align("clean", "--store", made.store.root)
+    out = align("clean", "--store", made.store.root, "--yes")[1]
+    assert out == "nothing to remove; earlier variants of recipes stand on 1 more, which --earlier takes too\n"
+    code, out, _ = align("clean", "--store", made.store.root, "--earlier")
     assert code == 0
     assert "1 folders" in out
     assert "run again with --yes" in out
     assert len(names(made)) == 5, "saying is not doing"
-    code, out, _ = align("clean", "--store", made.store.root, "--yes")
+    code, out, _ = align("clean", "--store", made.store.root, "--earlier", "--yes")
     assert "removed 1 of 1 folders" in out
     assert names(made) == needed
     assert align("clean", "--store", made.store.root)[1] == "nothing to remove\n"
@@ -54,7 +56,7 @@ def test_clean_leaves_what_is_in_use(made: Place, align: Align) -> None:
     made.runner().run()
     spare = next(a for a in made.store.artifacts() if a.manifest["config"].get("label") == "soft")
     with locks.held(spare.path.with_suffix(".lock"), "pair"):
-        out = align("clean", "--store", made.store.root, "--yes")[1]
+        out = align("clean", "--store", made.store.root, "--earlier", "--yes")[1]
     assert "in use, left alone" in out
     assert torn(spare, deep=Digests(None)) is None
 

@@ -304,3 +304,15 @@ def test_how_often_a_stage_saves_names_no_result(made: Place) -> None:
     steps = [made.runner(*sets, until=None).steps for sets in ((), ("dpo.checkpoint_every=7",))]
     first, second = (next(step.config.keyed() for step in of if step.name == "dpo") for of in steps)
     assert first == second
+
+
+def test_what_an_earlier_variant_of_a_recipe_made_is_remembered(made: Place) -> None:
+    stood = made.store.remembered()["recipe"]["steps"]["pair"]["key"]
+    made.runner("pair.min_agreement=0.9").run()
+    state = made.store.remembered()["recipe"]
+    assert state["steps"]["pair"]["key"] != stood
+    assert [variant["steps"]["pair"]["key"] for variant in state["earlier"]] == [stood]
+    made.runner().run()
+    assert [variant["recipe"]["pair"]["min_agreement"] for variant in made.store.remembered()["recipe"]["earlier"]] == [
+        0.9
+    ]
