@@ -13,9 +13,6 @@ from typing import Any, Literal
 from align.configs import Recipe
 from align.errors import (
     AlignError,
-    GateBroken,
-    GateFailed,
-    GateInconclusive,
     UsageError,
     Waiting,
 )
@@ -26,14 +23,13 @@ from align.runner.keys import differences, key_of, made_from
 from align.runner.machine import packages, resolved
 from align.runner.make import make
 from align.runner.toolbox import Toolbox
-from align.stages import export
+from align.stages import export, gate
 from align.store.artifacts import Store
 from align.store.fingerprint import read_json, replace
 
 Action = Literal["reuse", "run", "wait"]
 EARLIER = 5
 """Variants of a recipe, made with other knobs, whose artifacts `clean` keeps unless it is told not to."""
-BLOCKED = {"fail": GateFailed, "inconclusive": GateInconclusive, "error": GateBroken}
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,9 @@ class Result:
 
     @property
     def model(self) -> Path:
-        """The tuned model's folder."""
+        """The tuned model's folder; UsageError where the run stopped before there was one."""
+        if "dpo" not in self.artifacts:
+            raise UsageError("the run stopped before `dpo`, so there is no tuned model; run it with a later `until`")
         return self.artifacts["dpo"].path / "model"
 
 
@@ -126,8 +124,8 @@ class Runner:
                     self.console.line(step.name, "wait", str(said))
                     seen, waiting = Outlook(step.name, "wait", (str(said),)), waiting or said
             found[step.name] = seen
-            if step.stage == "gate":
-                refusal = self._refusal(seen.artifact)
+            if step.stage == "gate" and seen.artifact is not None:
+                refusal = gate.refusal(read_json(seen.artifact.path / "summary.json"))
             self._remember(found)
         if waiting is not None:
             self.store.digests.save()
@@ -217,17 +215,6 @@ class Runner:
                 raise
         self.console.line(step.name, "done", f"{time.monotonic() - start:.1f} s")
         return artifact
-
-    def _refusal(self, gate: Artifact | None) -> AlignError | None:
-        if gate is None:
-            return None
-        summary = read_json(gate.path / "summary.json")
-        if not summary["blocks"]:
-            return None
-        verdict = str(summary["verdict"])
-        said = [f"{line['metric']} {line['why']}" for line in summary["lines"] if line["verdict"] == verdict]
-        more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
-        return BLOCKED[verdict](f"gate: {verdict}: {said[0] if said else 'see the report'}{more}; nothing was exported")
 
     def _remember(
         self, found: Mapping[str, Outlook], *, unfinished: Mapping[str, Any] | None = None, without: str = ""

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from align.configs import ExportConfig
-from align.errors import AlignError, BackendError, GateBroken, GateFailed, GateInconclusive, RecordError
+from align.errors import BackendError, RecordError
 from align.ports import Inputs, Tools
 from align.recipe import secret
 from align.records import Measurement
 from align.report.card import card
 from align.report.view import RunView, StepView, Verdict, in_order
+from align.stages import gate
 from align.store import delivery, jsonl
 
 VERSION = 1
-
-REFUSALS: Mapping[Verdict, type[AlignError]] = {
-    "fail": GateFailed,
-    "inconclusive": GateInconclusive,
-    "error": GateBroken,
-}
 
 
 def run(config: ExportConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
@@ -54,21 +48,6 @@ def send(config: ExportConfig, out: Path, tools: Tools) -> None:
         tools.note(f"pushed: {tools.push(folder, config.push_to, private=config.private, token=token)}")
 
 
-def let_through(summary: Mapping[str, Any]) -> Verdict:
-    """The gate's verdict on the whole, from its `summary.json`; raises what the verdict asks for if it blocks."""
-    verdict: Verdict = summary["verdict"]
-    if verdict not in ("pass", *REFUSALS):
-        raise RecordError(f"gate: summary.json: verdict: {verdict!r} is not one of pass, fail, inconclusive, error")
-    blocks = summary.get("blocks", verdict != "pass" and summary.get("on_fail", "stop") == "stop")
-    if blocks and verdict in REFUSALS:
-        lines = [
-            line for line in summary.get("lines", ()) if isinstance(line, Mapping) and line.get("verdict") != "pass"
-        ]
-        said = "; ".join(f"{line.get('metric')}: {line.get('why')}" for line in lines[:3]) or "see the report"
-        raise REFUSALS[verdict](f"gate: {verdict}: {said}; nothing was exported")
-    return verdict
-
-
 def simulated(steps: Sequence[StepView]) -> bool:
     """Whether the truth or the people behind any of these artifacts are made."""
     return any(
@@ -95,11 +74,16 @@ def _gate(inputs: Inputs) -> Verdict | None:
         return None
     path = inputs["gate"].path / "summary.json"
     try:
-        return let_through(jsonl.parse(path.read_bytes(), str(path)))
-    except (OSError, KeyError) as error:
+        summary = jsonl.parse(path.read_bytes(), str(path))
+        refusal = gate.refusal(summary)
+    except (OSError, KeyError, TypeError) as error:
         raise RecordError(
             f"{path}: cannot be read as a gate's summary ({error}); expected one made by stage `gate`"
         ) from error
+    if refusal is not None:
+        raise refusal
+    verdict: Verdict = summary["verdict"]
+    return verdict
 
 
 def _sendable(config: ExportConfig, tools: Tools) -> str:

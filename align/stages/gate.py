@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from align.configs import GateConfig
-from align.errors import RecordError
+from align.errors import AlignError, GateBroken, GateFailed, GateInconclusive, RecordError
 from align.evals import comparisons, gates, instruments
 from align.evals.comparisons import Measured
 from align.ports import Inputs, Tools
@@ -14,6 +16,10 @@ from align.records import GateVerdict, ItemScore, Measurement, Source
 from align.store import jsonl
 
 VERSION = 1
+
+REFUSALS: Mapping[str, type[AlignError]] = {"fail": GateFailed, "inconclusive": GateInconclusive, "error": GateBroken}
+NAMED = 3
+"""So many of the lines that block are told in one message."""
 
 
 def run(config: GateConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
@@ -54,6 +60,19 @@ def summarised(config: GateConfig, verdicts: list[GateVerdict]) -> dict[str, obj
             for v in verdicts
         ],
     }
+
+
+def refusal(summary: Mapping[str, Any]) -> AlignError | None:
+    """What a gate's `summary.json` forbids, to be raised where something would go out; None where nothing blocks."""
+    verdict = summary.get("verdict")
+    if verdict not in ("pass", *REFUSALS):
+        raise RecordError(f"gate: summary.json: verdict: {verdict!r} is not one of pass, {', '.join(REFUSALS)}")
+    if verdict == "pass" or not summary.get("blocks", summary.get("on_fail", "stop") == "stop"):
+        return None
+    said = [f"{line['metric']}: {line['why']}" for line in summary.get("lines", ()) if line["verdict"] == verdict]
+    more = f" (and {len(said) - NAMED} more)" if len(said) > NAMED else ""
+    why = "; ".join(said[:NAMED]) or "see the report"
+    return REFUSALS[verdict](f"gate: {verdict}: {why}{more}; nothing was exported")
 
 
 def _measured(name: str, inputs: Inputs) -> Measured | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from align.configs import GateConfig, Margin
-from align.errors import RecipeError, RecordError
+from align.errors import GateFailed, RecipeError, RecordError
 from align.evals.facts import INSTRUMENT
 from align.evals.summary import measurements
 from align.ports import Artifact, Inputs
@@ -125,3 +125,24 @@ def test_a_line_that_says_nothing_is_refused(bad: dict[str, object], says: str) 
 
 def test_a_floor_under_another_model_may_be_asked() -> None:
     assert Margin(metric="utility.well_formed", model="sft", at_least=0.9).at_least == 0.9
+
+
+LINES = [
+    {"metric": f"m.{i}", "verdict": verdict, "why": f"why {i}"} for i, verdict in enumerate(["pass", *["fail"] * 5])
+]
+
+
+def test_what_blocks_names_the_first_lines_that_do_and_counts_the_rest() -> None:
+    said = gate.refusal({"verdict": "fail", "blocks": True, "lines": LINES})
+    assert isinstance(said, GateFailed)
+    assert str(said) == "gate: fail: m.1: why 1; m.2: why 2; m.3: why 3 (and 2 more); nothing was exported"
+
+
+@pytest.mark.parametrize("summary", [{"verdict": "pass"}, {"verdict": "fail", "blocks": False}])
+def test_what_does_not_block_is_no_refusal(summary: dict[str, object]) -> None:
+    assert gate.refusal(summary) is None
+
+
+def test_a_verdict_of_no_gate_of_ours_lets_nothing_through() -> None:
+    with pytest.raises(RecordError, match="verdict: 'perhaps' is not one of pass, fail, inconclusive, error"):
+        gate.refusal({"verdict": "perhaps"})
