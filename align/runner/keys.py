@@ -9,7 +9,7 @@ from typing import Any
 from align.configs.base import Config, Located
 from align.plan import STAGES, Step
 from align.ports import Inputs
-from align.store.fingerprint import Digests, fingerprint
+from align.store.fingerprint import Digests
 
 
 def made_from(
@@ -32,17 +32,6 @@ def made_from(
     if desk := _desk(step.config):
         document["desk"] = desk
     return document
-
-
-def key_of(document: Mapping[str, Any]) -> str:
-    """The key: a file counts by its content. Its name counts in `prepare` alone, which writes names into its rows."""
-    return fingerprint(document if document["stage"] == "prepare" else _nameless(document))
-
-
-def _nameless(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nameless(item) for key, item in value.items() if not (key == "file" and "sha256" in value)}
-    return [_nameless(item) for item in value] if isinstance(value, list) else value
 
 
 def _desk(config: Config) -> str | None:

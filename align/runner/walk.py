@@ -19,13 +19,13 @@ from align.errors import (
 from align.plan import Step, plan
 from align.ports import Artifact
 from align.runner.console import Console
-from align.runner.keys import differences, key_of, made_from
+from align.runner.keys import differences, made_from
 from align.runner.machine import packages, resolved
 from align.runner.make import make
 from align.runner.toolbox import Toolbox
 from align.stages import export, gate
 from align.store.artifacts import Store
-from align.store.fingerprint import read_json, replace
+from align.store.fingerprint import key_of, read_json, replace
 
 Action = Literal["reuse", "run", "wait"]
 EARLIER = 5

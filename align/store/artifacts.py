@@ -15,7 +15,7 @@ from align.errors import AlignError, StoreError, UsageError
 from align.ports import Artifact
 from align.store import locks
 from align.store.disk import folder_at, is_full, raise_full, raise_unwritable
-from align.store.fingerprint import Digests, files_in, fingerprint, read_json, replace, sync_folder
+from align.store.fingerprint import Digests, files_in, fingerprint, key_of, read_json, replace, sync_folder
 
 CRASH_POINTS = ("made", "files-synced", "manifest-written", "set-aside", "renamed")
 """Where `ALIGN_CRASH_AT` can kill this process, so that tests can show what survives."""
@@ -238,7 +238,7 @@ def torn(artifact: Artifact, *, deep: Digests | None = None) -> str | None:
                 return f"{path.relative_to(artifact.path)} was added after sealing"
         if artifact.digest != fingerprint([[file["path"], file["sha256"]] for file in artifact.manifest["files"]]):
             return "the manifest's digest is not that of its files"
-        if artifact.key != fingerprint(artifact.manifest["made_from"]):
+        if artifact.key != key_of(artifact.manifest["made_from"]):
             return "the manifest's key is not that of what it was made from"
     return None
 

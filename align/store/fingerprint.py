@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,17 @@ def fingerprint(document: object) -> str:
         return hashlib.sha256(canonical(document).encode("utf-8")).hexdigest()
     except (TypeError, ValueError) as error:
         raise StoreError(f"a key cannot be made from {type(document).__name__}: {error}") from error
+
+
+def key_of(document: Mapping[str, Any]) -> str:
+    """The key: a file counts by its content. Its name counts in `prepare` alone, which writes names into its rows."""
+    return fingerprint(document if document["stage"] == "prepare" else _nameless(document))
+
+
+def _nameless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nameless(item) for key, item in value.items() if not (key == "file" and "sha256" in value)}
+    return [_nameless(item) for item in value] if isinstance(value, list) else value
 
 
 def seed_for(seed: int, *names: str | int) -> int:
