@@ -77,13 +77,13 @@ class Runner:
         self.runtime = resolved(self.recipe.runtime)
         self.name = self.recipe.name or "recipe"
         for asked in (*self.redo, *self.refresh, *([self.until] if self.until else [])):
-            if not any(asked in (step.name, step.stage) for step in self.steps):
+            if not self._meant(asked):
                 known = ", ".join(dict.fromkeys(step.name.partition("/")[0] for step in self.steps))
                 raise UsageError(f"{asked}: no such step in this recipe; there are: {known}")
         self.state = self.store.remembered().get(self.name, {})
         self.snapshots: dict[str, int] = dict(self.state.get("snapshots", {}))
         if self.until:
-            wanted = {step.name for step in self.steps if self.until in (step.name, step.stage)}
+            wanted = self._meant(self.until)
             for step in reversed(self.steps):
                 wanted |= set(step.inputs.values()) if step.name in wanted else set()
             self.steps = tuple(step for step in self.steps if step.name in wanted)
@@ -102,7 +102,7 @@ class Runner:
         refusal: AlignError | None = None
         waiting: Waiting | None = None
         for step in self.steps:
-            if step.name in self.refresh or step.stage in self.refresh:
+            if any(step.name in self._meant(asked) for asked in self.refresh):
                 self._next_snapshot(step, found)
             if step.stage == "export" and refusal is not None:
                 self.console.line(step.name, "blocked", "by the gate")
@@ -157,7 +157,12 @@ class Runner:
             self.snapshots[step.name] += 1
 
     def _redone(self, step: Step) -> bool:
-        return any(asked in (step.name, step.stage) for asked in self.redo)
+        return any(step.name in self._meant(asked) for asked in self.redo)
+
+    def _meant(self, asked: str) -> set[str]:
+        """The step of this name, or where there is none, every step of the stage."""
+        named = {step.name for step in self.steps if step.name == asked}
+        return named or {step.name for step in self.steps if step.stage == asked}
 
     def _outlook(self, step: Step, found: Mapping[str, Outlook]) -> Outlook:
         if held_up := self._held_up(step, found):

@@ -140,6 +140,14 @@ def test_until_makes_a_step_and_what_it_reads_and_no_more(place: Place) -> None:
     assert place.runner(until="prepare").run().ran == ("prepare",)
 
 
+def test_the_name_of_a_step_means_that_step_and_the_name_of_a_stage_all_of_its_steps(tmp_path: Path) -> None:
+    text = "model: {scratch: {}}\ndata: {testbed: {}}\nevaluate: {instruments: [refusal]}\n"
+    place = lay_out(tmp_path, text)
+    assert list(place.plan(until="generate")) == ["prepare", "base", "generate"]
+    assert "evaluate/base/refusal" in place.plan(until="evaluate")
+    assert "gate" not in place.plan(until="evaluate")
+
+
 def test_redo_makes_a_step_again_and_equal_bytes_stop_there(made: Place) -> None:
     result = made.runner(redo=["prepare", "label"]).run()
     assert result.ran == ("prepare", "label")
