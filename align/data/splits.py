@@ -20,8 +20,12 @@ def prompt_key(messages: Sequence[Message]) -> str:
 
 def opening_key(messages: Sequence[Message]) -> str:
     """The same for all conversations that begin with the same message of a user's."""
-    first = next((message for message in messages if message.role == "user"), messages[0])
-    return canonical([_folded(first.content)])
+    return canonical([_folded(opening(messages).content)])
+
+
+def opening(messages: Sequence[Message]) -> Message:
+    """The first message of a user's."""
+    return next((message for message in messages if message.role == "user"), messages[0])
 
 
 def side(key: str, *, test_share: float, salt: str) -> Side:
@@ -37,7 +41,7 @@ class Sides:
         self._share = test_share
         self._by = by
         self._fixed: dict[str, tuple[Side, str]] = {}
-        self._held_openings: set[str] = set()
+        self._openings: dict[str, Side] = {}
 
     def fix(self, messages: Sequence[Message], which: Side, place: str) -> None:
         """Put a prompt on a side; RecordError where it stands on the other already."""
@@ -48,18 +52,18 @@ class Sides:
                 f"{place}: this prompt is for {which}, but the same prompt at {where} is for {before}; "
                 "leave one of them out, or give both files `role: split`"
             )
-        if which == "test":
-            self._held_openings.add(_short(opening_key(messages)))
+        begins = _short(opening_key(messages))
+        if which == "test" or begins not in self._openings:
+            self._openings[begins] = which
 
     def of(self, messages: Sequence[Message]) -> Side:
-        """The side of a prompt that no file fixes."""
-        fixed = self._fixed.get(_short(prompt_key(messages)))
-        if fixed is not None:
-            return fixed[0]
-        opening = opening_key(messages)
-        if self._by == "opening" and _short(opening) in self._held_openings:
-            return "test"
-        return side(opening if self._by == "opening" else prompt_key(messages), test_share=self._share, salt="prepare")
+        """The side on which a prompt belongs; split by opening, one that opens like a test prompt is for test."""
+        if self._by == "opening":
+            begins = opening_key(messages)
+            return self._openings.get(_short(begins)) or side(begins, test_share=self._share, salt="prepare")
+        key = prompt_key(messages)
+        fixed = self._fixed.get(_short(key))
+        return fixed[0] if fixed is not None else side(key, test_share=self._share, salt="prepare")
 
 
 def n_words(messages: Iterable[Message]) -> int:

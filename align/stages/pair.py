@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from align.configs import PairConfig
-from align.data.splits import prompt_key, side
+from align.data.splits import opening, prompt_key, side
 from align.errors import RecordError
 from align.ports import Inputs, Tools
 from align.preference import annotators
@@ -16,7 +16,7 @@ from align.preference.pairing import pair
 from align.records import Candidate, Judgment, Preference, Prompt, canonical
 from align.store import jsonl
 
-VERSION = 1
+VERSION = 2
 
 
 def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
@@ -61,10 +61,10 @@ def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
 
 
 def split(preferences: Iterable[Preference], *, test_share: float) -> tuple[list[Preference], list[Preference]]:
-    """Training and held-out pairs; all pairs of a prompt stand together."""
+    """Training and held-out pairs; all pairs of conversations that open alike stand together."""
     sides: dict[str, list[Preference]] = {"train": [], "test": []}
     for one in preferences:
-        sides[side(prompt_key(one.prompt), test_share=test_share, salt="pair")].append(one)
+        sides[side(prompt_key([opening(one.prompt)]), test_share=test_share, salt="pair")].append(one)
     return sides["train"], sides["test"]
 
 

@@ -23,8 +23,9 @@ from align.store import jsonl
 from align.testbed import corpus, items, tasks
 from align.testbed.world import make_world
 
-VERSION = 1
+VERSION = 2
 
+OPENS_LIKE_TEST = "opens like a row that is for test"
 CONTRADICTED = "contradicted by another row"
 
 
@@ -60,6 +61,8 @@ def run(config: DataConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
 
     made = _testbed(config.testbed, tools.seed) if config.testbed is not None else None
     sides = Sides(test_share=config.test_share, by=config.split_by)
+    for prompt in _held_out(inputs):
+        sides.fix(prompt.messages, "test", "test_prompts.jsonl")
     _fix(sides, demonstrations)
     _fix(sides, prompts)
     _fix(sides, preferences)
@@ -116,6 +119,9 @@ def arrange(
                 prepared.dropped["duplicate of a row in another file"] += 1
                 continue
             seen.add(unit.value.id)
+            if file.role == "train" and sides.of(asked(unit.value)) == "test":
+                prepared.dropped[OPENS_LIKE_TEST] += 1
+                continue
             prepared.add(unit.value, sides.of(asked(unit.value)) if file.role == "split" else file.role)
     for record in made:
         prepared.add(record, sides.of(asked(record)))
@@ -125,9 +131,18 @@ def arrange(
             if not found:
                 raise RecordError(
                     f"data.{part}: the split left 0 of {n} rows for {side} (test_share {test_share:g}); "
-                    "give more prompts, set data.split_by: prompt, or data.test_share: 0"
+                    f"set data.test_share: 0 to hold nothing out, or give more prompts{_shared(prepared)}"
                 )
     return prepared
+
+
+def _shared(prepared: Prepared[R]) -> str:
+    """What else helps where it is the openings that are few."""
+    prompts = [asked(record) for record in (*prepared.train, *prepared.test)]
+    n, n_openings = len({prompt_key(one) for one in prompts}), len({opening_key(one) for one in prompts})
+    if n == n_openings:
+        return ""
+    return f"; openings are shared ({n_openings} for {n} prompts), and data.split_by: prompt looks at the whole"
 
 
 def consistent(prepared: Prepared[Preference]) -> Prepared[Preference]:
@@ -157,6 +172,12 @@ def consistent(prepared: Prepared[Preference]) -> Prepared[Preference]:
     if turned:
         result.dropped[CONTRADICTED] += len(turned)
     return result
+
+
+def _held_out(inputs: Inputs) -> list[Prompt]:
+    """The test prompts of the recipe's data, where these rows are beside them: what meets one is held out too."""
+    path = inputs["data"].path / "test_prompts.jsonl" if "data" in inputs else None
+    return list(jsonl.read(path, Prompt)) if path is not None and path.exists() else []
 
 
 def _fix(sides: Sides, files: Iterable[tuple[DataFile, Taken[R]]]) -> None:

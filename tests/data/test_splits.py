@@ -77,6 +77,14 @@ def test_what_continues_a_held_out_opening_is_held_out_too():
     assert sides.of(said("Which road?")) == "train"
 
 
+def test_what_opens_like_a_row_that_a_file_fixes_stands_beside_it():
+    sides = Sides(test_share=0.9, by="opening")
+    sides.fix(said("Which way?", "Left.", "Sure?"), "train", "f:1")
+    assert sides.of(said("which way?", "Right.", "Why?")) == "train"
+    sides.fix(said("Which way?", "Left.", "Really?"), "test", "g:1")
+    assert sides.of(said("Which way?", "Left.", "Sure?")) == "test", "an opening held out anywhere is held out"
+
+
 def test_split_by_prompt_looks_at_the_whole_of_it():
     sides = Sides(test_share=0.5, by="prompt")
     assert {sides.of(said("Hi", "Hello.", f"q{i}")) for i in range(40)} == {"train", "test"}

@@ -107,6 +107,17 @@ def test_prompts_that_prepare_left_for_training_are_split_again_and_not_all_trai
     assert 0.1 < len(test) / len(left) < 0.3
 
 
+def test_conversations_that_open_alike_stand_on_one_side_and_single_questions_where_they_stood():
+    yes, no = (answer.completion for answer in ANSWERS[PROMPTS[0].id][:2])
+    more = tuple(Message(role=role, content=text) for role, text in (("assistant", "Hm?"), ("user", "And?")))
+    asked = [turns for one in PROMPTS for turns in (one.messages, (*one.messages, *more))]
+    train, test = split([Preference(prompt=one, chosen=yes, rejected=no) for one in asked], test_share=0.3)
+    assert len(train) % 2 == len(test) % 2 == 0
+    assert not {one.prompt[0] for one in train} & {one.prompt[0] for one in test}
+    held = {one.messages for one in PROMPTS if side(prompt_key(one.messages), test_share=0.3, salt="pair") == "test"}
+    assert {one.prompt for one in test if len(one.prompt) == 1} == held != set()
+
+
 def test_without_a_test_share_everything_is_trained_on(tmp_path):
     summary = run(tmp_path, votes(), PairConfig(test_share=0.0))
     assert (summary["n_train"], summary["n_test"]) == (40, 0)

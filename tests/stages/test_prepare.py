@@ -12,11 +12,12 @@ from align import configs
 from align.configs import DataConfig, DataFile
 from align.data.splits import prompt_key
 from align.errors import RecipeError, RecordError
-from align.records import Demonstration, Item, Preference, Prompt
+from align.ports import Inputs
+from align.records import Demonstration, Item, Message, Preference, Prompt
 from align.stages import prepare
 from align.stages.prepare import asked
 from align.store import jsonl
-from tests.workshop import TestTools
+from tests.workshop import TestTools, artifact
 
 HH = Path(__file__).parents[3] / "shared/data/preferences/hh-rlhf"
 XSTEST = Path(__file__).parents[3] / "shared/data/safety/xstest/xstest_prompts.csv"
@@ -30,11 +31,13 @@ def file(path: Path, rows: list[dict[str, Any]], **knobs: Any) -> DataFile:
     return DataFile(path=str(path), **knobs)
 
 
-def made(root: Path, config: DataConfig, name: str = "out", **tools: Any) -> dict[str, Any]:
+def made(
+    root: Path, config: DataConfig, name: str = "out", inputs: Inputs | None = None, **tools: Any
+) -> dict[str, Any]:
     """The summary; the files are in `root/out`."""
     out = root / name
     out.mkdir()
-    prepare.run(config, {}, out, TestTools(root / f"{name}.work", **tools))
+    prepare.run(config, inputs or {}, out, TestTools(root / f"{name}.work", **tools))
     return dict(json.loads((out / "summary.json").read_text()))
 
 
@@ -115,6 +118,42 @@ def test_the_same_prompt_in_a_training_and_a_test_file_is_an_error_that_names_bo
     )
     with pytest.raises(RecordError, match=r"b\.jsonl:1: this prompt is for test, but .*a\.jsonl:8 is for train"):
         made(tmp_path, config)
+
+
+def test_a_training_row_that_opens_like_a_test_row_of_another_file_is_left_out_and_counted(tmp_path):
+    longer = [{**row, "prompt": [{"role": "user", "content": row["prompt"]}, *TURN]} for row in PAIRS[:7]]
+    for row in longer:
+        row |= {side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")}
+    files = (file(tmp_path / "a.jsonl", PAIRS[5:], role="train"), file(tmp_path / "b.jsonl", longer, role="test"))
+    summary = made(tmp_path, DataConfig(preferences=files))
+    assert summary["dropped_between_files"] == {"preferences": {"opens like a row that is for test": 2}}
+    assert summary["rows"] == {"preferences.train.jsonl": 53, "preferences.test.jsonl": 7}
+    by_prompt = made(tmp_path, DataConfig(preferences=files, split_by="prompt"), "whole")
+    assert by_prompt["rows"] == {"preferences.train.jsonl": 55, "preferences.test.jsonl": 7}
+
+
+def test_pairs_beside_test_prompts_that_are_held_out_already_follow_them(tmp_path):
+    (tmp_path / "data").mkdir()
+    held = [Prompt(messages=(Message(role="user", content=f"QUESTION {i}?"),)) for i in range(20)]
+    jsonl.write(tmp_path / "data" / "test_prompts.jsonl", held)
+    config = DataConfig(preferences=(file(tmp_path / "a.jsonl", PAIRS),), test_share=0)
+    made(tmp_path, config, inputs={"data": artifact(tmp_path / "data")})
+    out = tmp_path / "out"
+    assert {one.prompt[0].content for one in pairs(out, "test")} == {row["prompt"] for row in PAIRS[:20]}
+    assert len(pairs(out, "train")) == 40
+
+
+def test_a_split_that_leaves_a_side_empty_says_what_helps_and_no_more(tmp_path):
+    few = DataConfig(prompts=(file(tmp_path / "p.jsonl", [{"prompt": f"q{i}"} for i in range(3)]),), test_share=1e-9)
+    with pytest.raises(RecordError, match=r"0 of 3 rows for test .*; set data\.test_share: 0 .* give more prompts$"):
+        made(tmp_path, few)
+    alike = [
+        {"prompt": [{"role": "user", "content": "Hi"}, *TURN[:1], {"role": "user", "content": f"{i}"}]}
+        for i in range(9)
+    ]
+    config = DataConfig(prompts=(file(tmp_path / "a.jsonl", alike),), test_share=1e-9)
+    with pytest.raises(RecordError, match=r"; openings are shared \(1 for 9 prompts\), and data\.split_by: prompt"):
+        made(tmp_path, config, "alike")
 
 
 def test_it_does_not_matter_which_kind_of_data_carries_the_prompt_to_the_other_side(tmp_path):
