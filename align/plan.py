@@ -8,7 +8,7 @@ policy₀ + preferences ─► dpo ─► tuned;  base, policy₀, tuned ─► 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -28,21 +28,40 @@ class Stage:
     """Draws random numbers."""
     computes: bool = False
     """Computes with a model, so that the number format decides the last digits."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """What it cannot do without, by the name it knows it under, and what that is."""
+    takes: Mapping[str, str] = field(default_factory=dict)
+    """What it reads beside these where it is given."""
 
 
+MEASURED = "evaluate/MODEL/INSTRUMENT"
 STAGES: Mapping[str, Stage] = {
-    "prepare": Stage(prepare, seeded=True),
-    "base": Stage(base, seeded=True, computes=True),
-    "sft": Stage(sft, seeded=True, computes=True),
-    "generate": Stage(generate, seeded=True, computes=True),
-    "label": Stage(label, seeded=True),
-    "pair": Stage(pair),
-    "dpo": Stage(dpo, seeded=True, computes=True),
-    "evaluate": Stage(evaluate, computes=True),
-    "gate": Stage(gate),
-    "export": Stage(export),
-    "ready": Stage(ready),
-}
+    "prepare": Stage(prepare, seeded=True, takes={"data": "a result of `prepare`, whose test prompts stay held out"}),
+    "base": Stage(base, seeded=True, computes=True, takes={"data": "the text that a scratch model learns from"}),
+    "sft": Stage(sft, seeded=True, computes=True,
+                 needs={"model": "the model to tune", "data": "the demonstrations, as `prepare` makes them"}),
+    "generate": Stage(generate, seeded=True, computes=True,
+                      needs={"model": "the model to ask", "data": "the prompts, as `prepare` makes them"}),
+    "label": Stage(label, seeded=True,
+                   needs={"candidates": "the answers to compare, as `generate` makes them", "data": "their prompts"}),
+    "pair": Stage(pair, needs={"label": "the judgments, as `label` makes them", "candidates": "the answers judged",
+                               "data": "their prompts"}),
+    "dpo": Stage(dpo, seeded=True, computes=True,
+                 needs={"model": "the model to tune", "data": "the preferences, as `pair` or `prepare` makes them"}),
+    "evaluate": Stage(evaluate, computes=True, needs={"data": "the items and prompts, as `prepare` makes them"},
+                      takes={"model": "the model to measure", "answers": "its answers, as `generate` makes them",
+                             "preferences": "held-out pairs", "reference": "the policy before dpo"}),
+    "gate": Stage(gate, takes={MEASURED: "the measurements of one model by one instrument"}),
+    "export": Stage(export, needs={"model": "the model to export"},
+                    takes={"gate": "the verdict on it", "data": "its prompts", "preferences": "its preferences",
+                           "base": "the model it began as", "sft": "the policy before dpo",
+                           MEASURED: "the measurements of one model by one instrument"}),
+    "ready": Stage(ready, takes={"data": "a result of `prepare`, whose test prompts stay held out"}),
+}  # fmt: skip
+
+
+READS = {"scorer": "model", "answers": "answers", "preferences": "preferences"}
+"""The input in which an instrument finds what it cannot do without."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,17 @@ class Step:
     stage: str
     config: Config
     inputs: Mapping[str, str]
+
+
+def needed(stage: str, config: Config) -> dict[str, str]:
+    """What a stage with these knobs cannot do without, and what each is."""
+    known = STAGES[stage]
+    names: set[str] = set()
+    if isinstance(config, ModelConfig) and config.scratch is not None:
+        names = {"data"}
+    elif isinstance(config, EvaluateStep):
+        names = {READS[need] for need in instruments.instrument(config.instrument).needs if need in READS}
+    return {**known.needs, **{name: what for name, what in known.takes.items() if name in names}}
 
 
 def plan(recipe: Recipe) -> tuple[Step, ...]:
@@ -72,7 +102,7 @@ def plan(recipe: Recipe) -> tuple[Step, ...]:
 def _models_and_data(recipe: Recipe) -> Iterator[Step]:
     data = recipe.data
     if data.ready:
-        yield Step("prepare", "ready", ready.Ready(path=data.ready, holds="data"), {})
+        yield Step("prepare", "ready", ready.Ready(path=data.ready, holds="data", split_by=data.split_by), {})
     else:
         yield Step("prepare", "prepare", data, {})
     scratch = recipe.model.scratch is not None
@@ -99,8 +129,7 @@ def _preferences(recipe: Recipe) -> Iterator[Step]:
     if _preference_step(recipe) != "pair":
         return
     if recipe.pair.ready:
-        given = DataConfig(preferences=(DataFile(path=recipe.pair.ready),), test_share=recipe.pair.test_share)
-        yield Step("pair", "prepare", given, {})
+        yield Step("pair", *_given_pairs(recipe, recipe.pair.ready), {"data": "prepare"})
         return
     if recipe.generate.ready:
         yield Step("generate", "ready", ready.Ready(path=recipe.generate.ready, holds="candidates"), {})
@@ -119,6 +148,15 @@ def _preferences(recipe: Recipe) -> Iterator[Step]:
     else:
         yield Step("label", "label", recipe.label, told)
     yield Step("pair", "pair", recipe.pair, {"label": "label", **told})
+
+
+def _given_pairs(recipe: Recipe, path: str) -> tuple[str, Config]:
+    """Ready pairs: an artifact that holds preferences, or a file of rows such as `data.preferences` takes."""
+    by = recipe.data.split_by
+    if Path(path).is_dir():
+        return "ready", ready.Ready(path=path, holds="preferences", split_by=by)
+    share = recipe.pair.test_share
+    return "prepare", DataConfig(preferences=(DataFile(path=path),), test_share=share, split_by=by)
 
 
 def _tuning(recipe: Recipe) -> Iterator[Step]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from align import recipe as recipes
-from align.plan import STAGES, Step, plan
+from align.plan import MEASURED, STAGES, Step, needed, plan
 from align.runner.keys import located
 
 BASE = "model: {scratch: {}}\ndata: {testbed: {}}\n"
@@ -75,9 +75,17 @@ def test_a_stage_is_given_its_result_instead_of_being_run(
 ) -> None:
     found = steps(tmp_path, text)
     assert found[step].stage == stage
-    assert found[step].inputs == {}
+    assert found[step].inputs == ({"data": "prepare"} if step == "pair" else {}), "its test prompts stay held out"
     assert list(located(found[step].config.keyed())) == [tmp_path / place]
     assert found["export"].stage == "export"
+
+
+def test_ready_pairs_may_be_an_artifact_that_holds_them(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    found = steps(tmp_path, BASE + "pair: {ready: made}\n")
+    assert (found["pair"].stage, found["pair"].config.model_dump()["holds"]) == ("ready", "preferences")
+    assert reads(found, "pair") == {"data": "prepare"}
+    assert reads(found, "dpo")["data"] == "pair"
 
 
 def test_what_is_given_needs_nothing_that_would_have_made_it(tmp_path: Path) -> None:
@@ -92,3 +100,20 @@ def test_every_stage_of_a_plan_has_code_and_every_answering_step_its_own_setting
     assert found["generate"].config.model_dump()["temperature"] == 0.9
     assert found["answers/base"].config.model_dump()["temperature"] == 0
     assert found["answers/base"].config.model_dump()["of"] == "test_prompts"
+
+
+def test_what_a_stage_is_said_to_read_is_what_plans_give_it(tmp_path: Path) -> None:
+    seen: dict[str, set[str]] = {}
+    (tmp_path / "made").mkdir()
+    for text in (
+        BASE + "pair: {ready: made}\n",
+        BASE + "sft: {}\nevaluate: {instruments: [facts, refusal, dpo_accuracy]}\n",
+        TAKEN,
+        *(t for t, *_ in READY.values()),
+    ):
+        for step in steps(tmp_path, text).values():
+            given = {MEASURED if name.startswith("evaluate/") else name for name in step.inputs}
+            assert set(needed(step.stage, step.config)) <= given, step.name
+            seen.setdefault(step.stage, set()).update(given)
+    for stage, names in seen.items():
+        assert names == {*STAGES[stage].needs, *STAGES[stage].takes}, stage

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,17 @@ from align.configs import (
     SFTConfig,
 )  # fmt: skip
 from align.configs.base import Config
-from align.errors import UsageError
-from align.plan import Step
+from align.configs.mistakes import Lines
+from align.errors import StoreError, UsageError
+from align.plan import MEASURED, STAGES, Step, needed
 from align.ports import Artifact
 from align.runner.console import Console
 from align.runner.keys import made_from
 from align.runner.machine import resolved
 from align.runner.make import make
-from align.store.artifacts import Store, making, opened
-from align.store.fingerprint import Digests
+from align.stages import gate
+from align.store.artifacts import Store, making, opened, torn
+from align.store.fingerprint import Digests, read_json
 
 KNOBS: dict[str, type[Config]] = {
     "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelConfig,
@@ -48,12 +52,12 @@ def stage(arguments: argparse.Namespace, name: str) -> int:
             print(f"{'':<14} {row['metrics']}")
         return 0
     if arguments.out is None:
-        raise UsageError(f"align {name}: --out FOLDER is missing: where the result is to stand")
+        raise UsageError(f"{name}: --out FOLDER is missing: where the result is to stand")
     out = Path(arguments.out)
     if out.exists():
         raise UsageError(f"{out}: exists already; name a folder that does not")
     config, seed, runtime = _config(arguments, name)
-    inputs = dict(_input(text) for text in arguments.inputs)
+    inputs = _inputs(arguments.inputs, name, config)
     for source in inputs.values():
         if out.resolve().is_relative_to(source.path.resolve()):
             raise UsageError(f"--out {out}: stands inside the input {source.path}; name a folder elsewhere")
@@ -65,12 +69,15 @@ def stage(arguments: argparse.Namespace, name: str) -> int:
     with making(out, str(out), out.parent, lasting_lock=False) as place:
         make(step, inputs, place, document, seed=seed, runtime=runtime, store=store, console=console)
     console.line(name, "done", str(out))
+    refusal = gate.refusal(read_json(out / "summary.json")) if name == "gate" else None
+    if refusal is not None:
+        raise refusal
     return 0
 
 
 def _config(arguments: argparse.Namespace, name: str) -> tuple[Config, int, RuntimeConfig]:
     values: dict[str, Any] = {}
-    lines: recipes.Lines = {}
+    lines: Lines = {}
     seed, runtime = 0, RuntimeConfig()
     if arguments.recipe is not None:
         whole = recipes.load(arguments.recipe)
@@ -81,19 +88,40 @@ def _config(arguments: argparse.Namespace, name: str) -> tuple[Config, int, Runt
         values = {k: v for k, v in section.model_dump(exclude_unset=True).items() if k in KNOBS[name].model_fields}
     for assignment in arguments.sets:
         recipes.put(values, lines, assignment)
-    config = recipes.checked(KNOBS[name], values, lines, where=f"align {name}", folder=Path.cwd())
+    config = recipes.checked(KNOBS[name], values, lines, where=name, folder=Path.cwd())
     return config, arguments.seed if arguments.seed is not None else seed, resolved(runtime)
 
 
-def _input(text: str) -> tuple[str, Artifact]:
-    """`name=path`: an artifact, or a plain folder such as one."""
-    name, equals, place = text.partition("=")
-    path = Path(place)
-    if not equals or not name:
-        raise UsageError(f"--in {text}: expected NAME=PATH")
+def _inputs(texts: Sequence[str], name: str, config: Config) -> dict[str, Artifact]:
+    """What `--in` names, each once and each of use to the stage, with nothing missing that it needs."""
+    stage, needs = STAGES[name], needed(name, config)
+    known = {**stage.needs, **stage.takes}
+    found: dict[str, Artifact] = {}
+    for text in texts:
+        given, equals, place = text.partition("=")
+        if not equals or not given:
+            raise UsageError(f"{name}: --in {text}: expected NAME=PATH")
+        if given not in known and not (MEASURED in known and given.count("/") == 2 and given.startswith("evaluate/")):
+            near = get_close_matches(given, known, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"it reads: {', '.join(known) or 'nothing'}"
+            raise UsageError(f"{name}: --in {given}: no such input; {hint}")
+        if given in found:
+            raise UsageError(f"{name}: --in {given}: given twice")
+        found[given] = _opened(text, Path(place))
+    for needed_name, what in needs.items():
+        if needed_name not in found:
+            raise UsageError(f"{name}: --in {needed_name}=PATH is missing ({what})")
+    return found
+
+
+def _opened(text: str, path: Path) -> Artifact:
+    """A whole artifact, or a plain folder such as one."""
     if not path.is_dir():
         raise UsageError(f"--in {text}: no such folder")
     if (path / "manifest.json").exists():
-        return name, opened(path)
-    digest = Store(path.parent).digests.anything(path)
-    return name, Artifact(path, digest, digest, {"step": name, "files": []})
+        artifact = opened(path)
+        if problem := torn(artifact):
+            raise StoreError(f"--in {text}: {problem}; make it again")
+        return artifact
+    digest = Digests(None).anything(path)
+    return Artifact(path, digest, digest, {"files": []})

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from align.stages import pair
 from tests.cli.conftest import Align
 from tests.runner.conftest import Place
 
@@ -39,7 +42,7 @@ def test_a_stage_alone_takes_its_knobs_from_a_recipe_and_its_inputs_by_name(made
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["pair"], "align pair: --out FOLDER is missing"),
+        (["pair"], "align: pair: --out FOLDER is missing"),
         (["pair", "--out", "o", "--in", "label"], "--in label: expected NAME=PATH"),
         (["pair", "--out", "o", "--in", "label=gone"], "--in label=gone: no such folder"),
         (
@@ -49,6 +52,17 @@ def test_a_stage_alone_takes_its_knobs_from_a_recipe_and_its_inputs_by_name(made
         (
             ["pair", "--out", "o", "--set", "min_agreement=2"],
             "--set min_agreement: 2 found, expected less than or equal to 1",
+        ),
+        (["sft", "--out", "o"], "align: sft: --in model=PATH is missing (the model to tune)\n"),
+        (["sft", "--out", "o", "--in", "model=."], "sft: --in data=PATH is missing (the demonstrations, as `prepare`"),
+        (["dpo", "--out", "o", "--in", "modle=."], "dpo: --in modle: no such input; did you mean `model`?"),
+        (["dpo", "--out", "o", "--in", "xyz=."], "dpo: --in xyz: no such input; it reads: model, data"),
+        (["dpo", "--out", "o", "--in", "data=.", "--in", "data=."], "dpo: --in data: given twice"),
+        (["gate", "--out", "o", "--in", "facts=."], "gate: --in facts: no such input; it reads: evaluate/MODEL/INSTR"),
+        (["base", "--out", "o", "--set", "scratch={}"], "base: --in data=PATH is missing (the text that a scratch"),
+        (
+            ["evaluate", "--out", "o", "--in", "data=.", "--set", "instrument=length", "--set", "model=base"],
+            "evaluate: --in answers=PATH is missing (its answers, as `generate` makes them)",
         ),
     ],
 )
@@ -65,6 +79,51 @@ def test_a_stage_alone_that_is_asked_wrongly_says_so(
 
 def test_a_result_may_not_stand_inside_what_it_is_made_from(made: Place, align: Align) -> None:
     data = next(a.path for a in made.store.artifacts() if a.manifest["step"] == "prepare")
-    code, _, err = align("label", f"--in=data={data}", "--out", data / "inside")
+    code, _, err = align("label", f"--in=data={data}", f"--in=candidates={data}", "--out", data / "inside")
     assert code == 2
     assert "stands inside the input" in err
+
+
+def test_a_gate_alone_ends_as_its_verdict_says_and_its_result_is_kept(tmp_path: Path, align: Align) -> None:
+    code, out, err = align("gate", "--out", tmp_path / "g")
+    assert code == 5
+    assert re.fullmatch(r"align: gate: error: .+; nothing was exported\n", err)
+    assert "done" in out
+    assert json.loads((tmp_path / "g" / "summary.json").read_text())["verdict"] == "error"
+    code, _, err = align("gate", "--set", "on_fail=report", "--out", tmp_path / "h")
+    assert (code, err) == (0, "")
+
+
+def inputs_of_pair(made: Place) -> dict[str, Path]:
+    found = {a.manifest["step"]: a.path for a in made.store.artifacts()}
+    return {"label": found["label"], "candidates": found["generate"], "data": found["prepare"]}
+
+
+def test_a_torn_input_is_named_before_anything_is_made(made: Place, align: Align) -> None:
+    inputs = inputs_of_pair(made)
+    (inputs["label"] / "judgments.jsonl").write_text("")
+    code, _, err = align("pair", *(f"--in={n}={p}" for n, p in inputs.items()), "--out", made.folder / "o")
+    assert code == 1
+    assert re.search(r"--in label=\S+: judgments\.jsonl has 0 bytes, expected [\d,]+; make it again\n", err)
+    assert not list(made.folder.glob("o*"))
+
+
+def test_a_plain_folder_that_is_edited_while_the_stage_reads_it_is_no_input(
+    made: Place, align: Align, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = inputs_of_pair(made)
+    (inputs["data"] / "manifest.json").unlink()
+    words = [*(f"--in={n}={p}" for n, p in inputs.items()), "--set", "test_share=0", "--out"]
+    assert align("pair", *words, made.folder / "stood")[0] == 0
+    run = pair.run
+
+    def edit(*given: Any) -> None:
+        run(*given)
+        with open(inputs["data"] / "prompts.jsonl", "a", encoding="utf-8") as stream:
+            stream.write("\n")
+
+    monkeypatch.setattr(pair, "run", edit)
+    code, _, err = align("pair", *words, made.folder / "moved")
+    assert code == 1
+    assert "pair: its input `data` changed while the stage ran: its files were edited; run again" in err
+    assert not (made.folder / "moved").exists()
