@@ -50,6 +50,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"align: {said}", file=sys.stderr)
             return said.exit_code
         raise
+    except Exception as error:
+        said_of_values = _refused_values(error)
+        if said_of_values is None:
+            raise
+        print(f"align: {said_of_values}", file=sys.stderr)
+        return 2
+
+
+def _refused_values(error: Exception) -> str | None:
+    """The first of the values that a record or a group of knobs refused, where that is what went wrong."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return None
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(map(str, (error.title, *problem["loc"])))
+    return f"{place}: {problem['input']!r:.80} found: {problem['msg']}"
 
 
 def _helped(parser: argparse.ArgumentParser) -> int:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from align import recipe as recipes
 from align.cli.show import find
 from align.configs import RuntimeConfig, SamplingConfig
 from align.errors import UsageError
@@ -24,12 +25,16 @@ def chat(arguments: argparse.Namespace) -> int:
     """Ask each line that is typed; an empty line begins a new conversation, end of input stops."""
     if len(arguments.models) > 2:
         raise UsageError(f"{len(arguments.models)} models given; chat talks to one, or to two side by side")
-    settings = SamplingConfig(temperature=arguments.temperature, max_tokens=arguments.max_tokens)
+    asked = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
+    settings = recipes.checked(SamplingConfig, asked, {}, where="chat", folder=Path.cwd())
+    folders = {name: _model(Store(arguments.store), name) for name in arguments.models}
+    if len({folder.resolve() for folder in folders.values()}) < len(arguments.models):
+        raise UsageError(f"{arguments.models[1]}: the same model as {arguments.models[0]}; name another, or one alone")
     with tempfile.TemporaryDirectory() as work:
         tools = Toolbox(
             "chat", seed=arguments.seed, runtime=resolved(RuntimeConfig()), work=Path(work), console=Console(quiet=True)
         )
-        samplers = {name: tools.sampler(_model(Store(arguments.store), name)) for name in arguments.models}
+        samplers = {name: tools.sampler(folder) for name, folder in folders.items()}
         talks: dict[str, list[Message]] = {name: [] for name in samplers}
         for turn, line in enumerate(arguments.prompt or _typed()):
             if not line.strip():
