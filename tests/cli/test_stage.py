@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from align.stages import pair
+from align.cli.stage import _opened
+from align.configs import PairConfig, RuntimeConfig
+from align.errors import InputChanged
+from align.plan import Step
+from align.runner.console import Console
+from align.runner.keys import made_from
+from align.runner.machine import resolved
+from align.runner.make import make
+from align.store.artifacts import making
+from align.store.fingerprint import Digests
 from tests.cli.conftest import Align
 from tests.runner.conftest import Place
 
@@ -108,22 +116,20 @@ def test_a_torn_input_is_named_before_anything_is_made(made: Place, align: Align
     assert not list(made.folder.glob("o*"))
 
 
-def test_a_plain_folder_that_is_edited_while_the_stage_reads_it_is_no_input(
-    made: Place, align: Align, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inputs = inputs_of_pair(made)
-    (inputs["data"] / "manifest.json").unlink()
-    words = [*(f"--in={n}={p}" for n, p in inputs.items()), "--set", "test_share=0", "--out"]
-    assert align("pair", *words, made.folder / "stood")[0] == 0
-    run = pair.run
-
-    def edit(*given: Any) -> None:
-        run(*given)
-        with open(inputs["data"] / "prompts.jsonl", "a", encoding="utf-8") as stream:
-            stream.write("\n")
-
-    monkeypatch.setattr(pair, "run", edit)
-    code, _, err = align("pair", *words, made.folder / "moved")
-    assert code == 1
-    assert "pair: its input `data` changed while the stage ran: its files were edited; run again" in err
+def test_a_plain_folder_that_is_edited_while_the_stage_reads_it_is_no_input(made: Place, align: Align) -> None:
+    folders = inputs_of_pair(made)
+    (folders["data"] / "manifest.json").unlink()
+    words = [f"--in={name}={folder}" for name, folder in folders.items()]
+    assert align("pair", *words, "--set", "test_share=0", "--out", made.folder / "stood")[0] == 0
+    inputs = {name: _opened(name, folder) for name, folder in folders.items()}
+    with open(folders["data"] / "prompts.jsonl", "a", encoding="utf-8") as stream:
+        stream.write("\n")
+    step = Step("pair", "pair", PairConfig(test_share=0), {name: name for name in inputs})
+    runtime = resolved(RuntimeConfig())
+    document = made_from(step, inputs, seed=0, dtype=runtime.dtype, snapshot=None, digests=Digests(None))
+    with (
+        pytest.raises(InputChanged, match="its input `data` changed while the stage ran: its files were edited"),
+        making(made.folder / "moved", "moved", made.folder) as place,
+    ):
+        make(step, inputs, place, document, seed=0, runtime=runtime, store=made.store, console=Console(quiet=True))
     assert not (made.folder / "moved").exists()
