@@ -1,4 +1,4 @@
-"""Intervals, paired tests and sample sizes: how far a number may be trusted.
+"""Intervals and paired tests: how far a number may be trusted.
 
 Every function takes plain numbers. Levels are two-sided: 0.95 leaves 0.025 on either side; a gate with a one-sided
 error rate `alpha` asks for the level `1 - 2 * alpha`.
@@ -243,17 +243,6 @@ def benjamini_hochberg(p_values: ArrayLike) -> Floats:
     from scipy.stats import false_discovery_control
 
     return np.asarray(false_discovery_control(np.asarray(p_values, dtype=np.float64)))
-
-
-def items_needed(sd: float, margin: float, *, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Items for a one-sided test to see `margin` in paired differences that spread by `sd` (Miller 2024)."""
-    z = NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)
-    return int(np.ceil((z * sd / margin) ** 2))
-
-
-def detectable(sd: float, n: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest difference that `n` items can show."""
-    return (NormalDist().inv_cdf(1 - alpha) + NormalDist().inv_cdf(power)) * sd / float(np.sqrt(n))
 
 
 def z_quantile(level: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import combinations
@@ -198,9 +198,3 @@ def _reached(name: str, graph: Mapping[str, set[str]]) -> set[str]:
             reached.add(one)
             ahead.extend(graph.get(one, ()))
     return reached
-
-
-def margins(preferences: Sequence[Preference]) -> tuple[int, int]:
-    """How many pairs everyone agreed on, and how many have a dissenting vote or a tie."""
-    whole = sum(one.agreement == 1.0 for one in preferences)
-    return whole, len(preferences) - whole

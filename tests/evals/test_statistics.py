@@ -35,16 +35,6 @@ def test_clusters_of_one_are_no_clusters() -> None:
     assert statistics.clustered_error(values, list("abcde")) == pytest.approx(statistics.standard_error(values))
 
 
-@pytest.mark.parametrize(("n", "points"), [(100, 7.5), (250, 4.7), (500, 3.3), (1000, 2.4), (1508, 1.9)])
-def test_detectable_differences_as_tabled(n: int, points: float) -> None:
-    assert 100 * statistics.detectable(0.3, n) == pytest.approx(points, abs=0.05)
-
-
-def test_the_items_needed_detect_what_they_were_asked_for() -> None:
-    n = statistics.items_needed(0.3, 0.05)
-    assert statistics.detectable(0.3, n) <= 0.05 < statistics.detectable(0.3, n - 1)
-
-
 def test_exact_mcnemar() -> None:
     assert statistics.mcnemar(15, 4) == pytest.approx(0.01921, abs=5e-6)
     assert statistics.mcnemar(0, 0) == 1
