@@ -83,7 +83,7 @@ def test_a_changed_constant_deep_in_the_torch_room_is_noticed_where_it_decides(t
     assert "pair" in found
     assert "sft" not in found
     assert all(modules == ["align.preference.pairing"] for modules in found.values())
-    (tmp_path / "align" / "stages" / "pair.py").write_text("VERSION = 2\n", "utf-8")
+    (tmp_path / "align" / "stages" / "pair.py").write_text("VERSION = 999\n", "utf-8")
     assert "pair" not in changed(code(tmp_path), record)
     assert "pair" in unrecorded(code(tmp_path), record)
 
