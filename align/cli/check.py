@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from align import recipe as recipes
-from align.errors import AlignError
-from align.plan import plan
+from align.configs import DataConfig, ModelConfig
+from align.data import formats, rows
+from align.errors import AlignError, RecordError
+from align.plan import Step, plan
 from align.runner.keys import located
 from align.runner.machine import packages, resolved
+from align.stages.ready import KINDS, Ready, files
+from align.store import jsonl
 from align.store.artifacts import Store, torn
 from align.store.fingerprint import Digests
 
@@ -82,19 +86,38 @@ def _recipe(path: Path, sets: list[str]) -> Iterator[Finding]:
                 yield "ok", f"{step.name}: {file.name}", digests.anything(file)[:16] + "…"
             except AlignError as error:
                 yield "fail", f"{step.name}: {file.name}", str(error)
-    if recipe.model.folder is not None and Path(recipe.model.folder).is_dir():
-        from align.runner.toolbox import inspect_model
-
-        try:
-            yield "ok", "model folder", inspect_model(Path(recipe.model.folder))
-        except AlignError as error:
-            yield "fail", "model folder", str(error)
+        yield from _ready(step)
     if recipe.export.push_to is not None:
         try:
             recipes.secret(recipe.export.token)
             yield "ok", "hub token", f"{recipe.export.token} is set"
         except AlignError as error:
             yield "fail", "hub token", str(error)
+
+
+def _ready(step: Step) -> Iterator[Finding]:
+    """Whether what a step is given ready-made is of the kind that it takes; of records, the first row is read."""
+    what = f"{step.name}: {'model' if step.stage == 'base' else 'ready'}"
+    try:
+        if isinstance(step.config, Ready):
+            found = files(step.config)
+            for name, path in found.items():
+                if name in KINDS and next(jsonl.read(path, KINDS[name]), None) is None:
+                    raise RecordError(f"{path}: 0 rows, expected {KINDS[name].__name__} records")
+            yield "ok", what, f"{step.config.holds}: {', '.join(found)}"
+        elif isinstance(step.config, ModelConfig) and step.config.folder and Path(step.config.folder).is_dir():
+            from align.runner.toolbox import inspect_model
+
+            yield "ok", what, inspect_model(Path(step.config.folder))
+        elif isinstance(step.config, DataConfig) and step.name == "pair":
+            for file in step.config.preferences:
+                row = next(rows.read(file, lambda *_: ()), None)
+                if row is None:
+                    raise RecordError(f"{file.path}: 0 rows, expected preferences")
+                formats.preference(row, formats.detect(row))
+                yield "ok", what, f"preferences: {Path(str(file.path)).name}"
+    except AlignError as error:
+        yield "fail", what, str(error)
 
 
 def _store(store: Store, *, deep: bool) -> Iterator[Finding]:

@@ -111,7 +111,7 @@ def prompt(row: Row, form: Format) -> Prompt | Left:
 def preference(row: Row, form: Format) -> Preference | Left:
     """A pair to learn from, its label taken as it is."""
     if form == "records":
-        if row.data.get("chosen") == row.data.get("rejected"):
+        if "chosen" in row.data and row.data["chosen"] == row.data.get("rejected"):
             return Left(EQUAL)
         return _record(row, Preference)
     if form not in ("preference", "hh"):
