@@ -84,7 +84,8 @@ class Store:
         """UsageError where the folder is in use for something else: what is not ours is never written to or cleaned."""
         if not self.root.is_dir() or (self.root / MARK).exists():
             return
-        held = next(self.root.iterdir(), None)
+        # another run may be laying its mark at this very moment
+        held = next((path for path in self.root.iterdir() if not path.name.startswith(MARK)), None)
         ours = any(True for pattern in ("*/*/manifest.json", "*/*.partial") for _ in self.root.glob(pattern))
         if held is not None and not ours:
             raise UsageError(f"{self.root}: no store of align's, it holds {held.name}; choose a new or empty folder")

@@ -20,7 +20,7 @@ import pytest
 from align.errors import AlignError, Locked, RecordError, StoreError, UsageError
 from align.ports import Artifact
 from align.store import artifacts, locks
-from align.store.artifacts import CRASH_POINTS, Store, opened, torn
+from align.store.artifacts import CRASH_POINTS, MARK, Store, opened, torn
 from align.store.fingerprint import Digests, fingerprint
 
 MADE_FROM = {"stage": "prepare", "version": 1, "config": {"a": 1}, "inputs": {}}
@@ -329,3 +329,8 @@ def test_what_a_recipe_stands_on_is_remembered_by_its_name(tmp_path: Path) -> No
     Store(tmp_path).remember("two", {"steps": {"dpo": {}}})
     Store(tmp_path).remember("one", {"steps": {"sft": {}}})
     assert Store(tmp_path).remembered() == {"one": {"steps": {"sft": {}}}, "two": {"steps": {"dpo": {}}}}
+
+
+def test_a_store_that_another_run_is_just_opening_is_no_foreign_folder(tmp_path: Path) -> None:
+    (tmp_path / f"{MARK}.4711.partial").write_text("{")
+    Store(tmp_path).refuse_foreign()
