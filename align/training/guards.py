@@ -17,6 +17,10 @@ from align.ports import Progress
 from align.training.checkpoints import seal
 
 
+class AtItsEnd(Exception):
+    """The checkpoint that was gone on from is that of the last step: `train` would take one more before it looked."""
+
+
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Reports progress, seals checkpoints, and stops at a gradient that is not a number."""
 
@@ -24,6 +28,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.progress = progress
         self.seen = 0
         self.loss: float | None = None
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step >= args.max_steps:
+            raise AtItsEnd
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.progress.advance(state.global_step - self.seen, "" if self.loss is None else f"loss {self.loss:.3f}")

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -63,7 +64,7 @@ def checkpoints_in(workshop: Workshop) -> Path:
 
 def run(trainer: Any, what: str, workshop: Workshop) -> None:
     """Train to the end, going on from the newest whole checkpoint if there is one."""
-    from align.training.guards import Watch, finite_weights, memory, quiet, some_trainable
+    from align.training.guards import AtItsEnd, Watch, finite_weights, memory, quiet, some_trainable
 
     quiet(trainer)
     some_trainable(trainer.model)
@@ -74,7 +75,8 @@ def run(trainer: Any, what: str, workshop: Workshop) -> None:
         workshop.note("trained on a GPU: equal seeds give equal lineage, not equal bytes")
     with workshop.progress(what, trainer.args.max_steps) as progress, memory():
         trainer.add_callback(Watch(progress))
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        with suppress(AtItsEnd):
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finite_weights(trainer.model)
 
 

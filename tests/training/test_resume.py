@@ -19,7 +19,7 @@ def train(method: str, world: World, out: Path, workshop: Place) -> None:
     if method.startswith("base"):
         TRAINER.base(ModelConfig(scratch=TINY), world.folder / "text.jsonl", out, workshop)
     elif method.startswith("sft"):
-        config = SFTConfig(learning_rate=1e-3, epochs=2, batch_size=4, checkpoint_every=2, lora=lora)
+        config = SFTConfig(learning_rate=1e-3, epochs=1.6, batch_size=4, checkpoint_every=2, lora=lora)
         TRAINER.sft(config, world.model, world.demonstrations, world.demonstrations, out, workshop)
     else:
         config = DPOConfig(
@@ -53,6 +53,15 @@ def test_a_run_killed_twice_ends_in_the_bytes_of_an_unbroken_one(
         assert killed(lambda place=place: train(method, world, broken, place))  # type: ignore[misc]
     train(method, world, broken, Place(tmp_path / "elsewhere" / "work", dtype=dtype))
     assert digests(broken) == digests(whole)
+
+
+@pytest.mark.parametrize("method", ["base", "sft", "dpo lora"])
+def test_a_run_killed_between_its_last_step_and_its_saving_takes_no_step_more(
+    method: str, world: World, tmp_path: Path
+) -> None:
+    train(method, world, tmp_path / "once", Place(tmp_path / "work"))
+    train(method, world, tmp_path / "again", Place(tmp_path / "work"))
+    assert digests(tmp_path / "again") == digests(tmp_path / "once")
 
 
 def test_the_reference_pass_goes_on_where_it_was_killed(world: World, tmp_path: Path) -> None:
