@@ -55,7 +55,9 @@ def test_a_run_killed_twice_ends_in_the_bytes_of_an_unbroken_one(
     assert digests(broken) == digests(whole)
 
 
-@pytest.mark.parametrize("method", ["base", "sft", "dpo lora"])
+@pytest.mark.parametrize(
+    "method", ["base", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sft", "dpo lora"))]
+)
 def test_a_run_killed_between_its_last_step_and_its_saving_takes_no_step_more(
     method: str, world: World, tmp_path: Path
 ) -> None:
