@@ -86,7 +86,7 @@ class PairConfig(StageConfig):
     """What to do where the majority calls both answers unacceptable."""
     min_judgments: int = Field(1, ge=1)
     test_share: float = Field(0.1, ge=0, lt=1)
-    """Share of prompts whose pairs are held out of training, by the hash of the prompt."""
+    """Share of conversations whose pairs are held out of training, by the hash of how each opens."""
 
     @model_validator(mode="after")
     def _ties_have_a_label(self) -> Self:
