@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import made_run
 from ruamel.yaml import YAML
 
 from align.configs import ExportConfig
 from align.report.card import card, knobs_said, table
 from align.report.licences import together
 from align.report.view import RunView
+from tests.report.conftest import made_run
 
 
 def front(text: str) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import made_run
 
 from align.report.page import page
 from align.report.view import RunView, StepView, in_order
+from tests.report.conftest import made_run
 
 VOID = {"meta", "br", "link", "img", "input", "hr", "path", "use", "rect", "stop"}
 

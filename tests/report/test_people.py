@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conftest import made_run
-
 from align.report.people import people
 from align.report.view import RunView
+from tests.report.conftest import made_run
 
 
 def test_every_judgment_is_accounted_for(view: RunView) -> None:

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import made_run
 from rich.console import Console
 
 from align.report.terminal import summary
 from align.report.view import RunView
+from tests.report.conftest import made_run
 
 
 def printed(view: RunView, *, width: int = 110) -> str:
