@@ -121,8 +121,5 @@ def test_what_can_be_run_is_executable_or_has_a_make_target() -> None:
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
 
 
-def test_the_readme_links_to_what_is_there_and_holds_no_placeholder() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / target).exists(), f"README.md links to {target}, which is not there"
-    assert not re.findall(r"\b[A-Z]{3,}_[A-Z_]{3,}\b(?!=)", text.replace("TORCH_INDEX", "")), "a placeholder is left"
+def test_the_readme_holds_no_placeholder() -> None:
+    assert not re.findall(r"\b[A-Z]{3,}_[A-Z_]{3,}\b", README.replace("TORCH_INDEX", "")), "a placeholder is left"
