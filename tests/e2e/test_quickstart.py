@@ -54,7 +54,7 @@ def high(measurement: Measurement) -> float:
     return measurement.high
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [7, 8, 9])
 def test_the_default_run_reaches_what_it_claims(store: Path, seed: int) -> None:
     result = run(store, f"seed-{seed}", f"seed={seed}", f"data.testbed.world_seed={seed}")
     verdicts = list(jsonl.read(result.artifacts["gate"].path / "verdicts.jsonl", GateVerdict))
@@ -87,7 +87,7 @@ def test_with_labels_reversed_the_tuned_model_loses(store: Path) -> None:
 def test_the_measured_pronoun_skew_grows_with_the_planted_one(store: Path) -> None:
     skews = [
         measured(
-            run(store, f"skew-{strength}" if strength < 1 else "seed-0", f"data.testbed.pronoun_skew={strength}"),
+            run(store, f"skew-{strength}" if strength < 1 else "seed-7", f"data.testbed.pronoun_skew={strength}"),
             "tuned",
             "pronouns.skew",
         )
