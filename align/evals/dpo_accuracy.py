@@ -122,5 +122,5 @@ INSTRUMENT = Instrument(
         ),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: 606 held-out pairs of hh-rlhf, SmolLM2-135M-Instruct before and after DPO",
 )

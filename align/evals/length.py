@@ -36,5 +36,5 @@ INSTRUMENT = Instrument(
         *(Metric(kind, "neither", "words", f"over {kind} prompts") for kind in KINDS),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: answers of SmolLM2-135M-Instruct to XSTest's 450 prompts",
 )
