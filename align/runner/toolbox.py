@@ -40,7 +40,7 @@ class Toolbox:
         return TransformersTrainer()
 
     def sampler(self, model: Path) -> Sampler:
-        """Answers drawn by transformers' `generate`."""
+        """Answers drawn by our own loop over a transformers model."""
         _need("transformers")
         from align.adapters.transformers import TransformersSampler
 
