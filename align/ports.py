@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from align.configs import DPOConfig, ExportConfig, ModelConfig, RuntimeConfig, SamplingConfig, SFTConfig
+from align.configs import (
+    DPOConfig,
+    ExportConfig,
+    LabelConfig,
+    ModelConfig,
+    RuntimeConfig,
+    SamplingConfig,
+    SFTConfig,
+)
 from align.records import Candidate, Comparison, Judgment, Message, Prompt
 
 
@@ -92,6 +100,18 @@ class Renderer(Protocol):
     def n_tokens(self, text: str) -> int: ...
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a desk has to say beside judgments: what it counted, and what it could not take as a judgment."""
+
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    """As JSON, for the stage's summary: drafts, discarded, unreadable, …"""
+    set_aside: Sequence[Mapping[str, Any]] = ()
+    """What was said and is no judgment, whole, each row with its `reason`."""
+    closed: frozenset[str] = frozenset()
+    """Comparisons of which no further judgment will come, though they have fewer than were asked for."""
+
+
 class Desk(Protocol):
     """Where comparisons are judged, by people, judges or simulated annotators."""
 
@@ -107,6 +127,10 @@ class Desk(Protocol):
 
     def where(self) -> str:
         """A line that tells people where to go."""
+        ...
+
+    def told(self) -> Told:
+        """What it has to say beside judgments, once they have been pulled."""
         ...
 
 
@@ -164,6 +188,10 @@ class Tools(Workshop, Protocol):
     def scorer(self, model: Path) -> Scorer: ...
 
     def renderer(self, model: Path) -> Renderer: ...
+
+    def desk(self, config: LabelConfig) -> Desk:
+        """A desk that stands behind a server: people's, or a judge's."""
+        ...
 
     def rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterable[dict[str, Any]]:
         """The rows of a hub data set at one revision."""

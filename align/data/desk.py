@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from align.errors import RecordError
+from align.ports import Told
 from align.records import Candidate, Comparison, Judgment, Message, Ordering, Prompt
 from align.store import jsonl
 
@@ -64,6 +65,9 @@ class FileDesk:
 
     def where(self) -> str:
         return f"write Judgment rows to {self.judgments}; comparisons are in {self.comparisons}"
+
+    def told(self) -> Told:
+        return Told()
 
     def _judgment(self, row: dict[str, Any], where: str) -> Judgment:
         if "choice" in row:

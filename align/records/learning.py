@@ -22,6 +22,8 @@ class Preference(Record):
     """The probability that `chosen` is the better one; 0.5 is a tie."""
     confidence: Share = 1.0
     """How far the label may be trusted: 1 for a label taken as it is."""
+    epsilon: float | None = Field(None, ge=0, lt=0.5)
+    """How likely `chosen` and `rejected` are the wrong way round, where an audit has estimated it: the ε of cDPO."""
     agreement: Share | None = None
     """Share of the judgments that prefer `chosen`; ties count against."""
     n_judgments: int = Field(0, ge=0)
@@ -35,6 +37,11 @@ class Preference(Record):
     judgment_ids: tuple[str, ...] = ()
     source: str | None = None
     meta: Meta = {}
+
+    @property
+    def flip(self) -> float:
+        """The probability that the sides are the wrong way round, by the audit, or else by the label."""
+        return self.epsilon if self.epsilon is not None else 1 - self.label
 
     @model_validator(mode="after")
     def _differs(self) -> Self:

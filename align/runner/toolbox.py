@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from align.configs import RuntimeConfig
-from align.errors import BackendError
-from align.ports import Progress, Renderer, Sampler, Scorer, Trainer
+from align.configs import LabelConfig, RuntimeConfig
+from align.errors import BackendError, RecipeError
+from align.ports import Desk, Progress, Renderer, Sampler, Scorer, Trainer
 from align.runner.console import Console
 
 
@@ -63,6 +63,10 @@ class Toolbox:
         from align.adapters.transformers import TransformersRenderer
 
         return TransformersRenderer(model, self.runtime)
+
+    def desk(self, config: LabelConfig) -> Desk:
+        """The desk that the recipe names, where it stands behind a server."""
+        raise RecipeError(f"label.desk: `{config.desk}` is not a desk behind a server")
 
     def rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterable[dict[str, Any]]:
         """The rows of a hub data set."""

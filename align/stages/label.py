@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -19,7 +19,7 @@ from align.records import Annotator, Candidate, Comparison, Judgment, Prompt, ca
 from align.store import jsonl
 from align.testbed.desk import SimulatedDesk
 
-VERSION = 1
+VERSION = 2
 
 
 def run(config: LabelConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
@@ -37,26 +37,25 @@ def run(config: LabelConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     )
     if not shown:
         raise RecordError("label: 0 comparisons: no prompt has two different answers; raise generate.temperature")
-    desk = open_desk(config, seed=tools.seed)
+    desk = open_desk(config, tools)
     with tools.progress("collecting judgments", len(shown)) as progress:
         desk.publish(prompts, {one.id: one for one in candidates}, shown)
-        sifted = sift(desk.pull(), shown)
-        progress.advance(covered(sifted.judgments, shown, config.annotators_per_comparison))
-    n_covered = covered(sifted.judgments, shown, config.annotators_per_comparison)
+        sifted, told = sift(desk.pull(), shown), desk.told()
+        n_covered = covered(sifted.judgments, shown, config.annotators_per_comparison, closed=told.closed)
+        progress.advance(n_covered)
     if n_covered < len(shown):
-        aside = f" ({len(sifted.set_aside)} rows set aside: {sifted.reasons()})" if sifted.set_aside else ""
+        left_out = f" ({len(sifted.set_aside)} rows set aside: {sifted.reasons()})" if sifted.set_aside else ""
         n = config.annotators_per_comparison
         raise Waiting(
-            f"{n_covered} of {len(shown)} comparisons have {n} judgment{'s' * (n != 1)}{aside}; {desk.where()}"
+            f"{n_covered} of {len(shown)} comparisons have {n} judgment{'s' * (n != 1)}{left_out}; {desk.where()}"
         )
     jsonl.write(out / "comparisons.jsonl", shown)
     jsonl.write(out / "judgments.jsonl", sifted.judgments)
     jsonl.write(out / "annotators.jsonl", who(sifted.judgments))
-    if sifted.set_aside:
-        jsonl.write(
-            out / "set_aside.jsonl",
-            ({"reason": why, "judgment": one.model_dump(mode="json")} for why, one in sifted.set_aside),
-        )
+    aside = [{"reason": why, "judgment": one.model_dump(mode="json")} for why, one in sifted.set_aside]
+    aside += [dict(row) for row in told.set_aside]
+    if aside:
+        jsonl.write(out / "set_aside.jsonl", aside)
     lengths = {one.id: len(one.text.split()) for one in candidates}
     summary = {
         "n_comparisons": len(shown),
@@ -64,7 +63,8 @@ def run(config: LabelConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         "n_prompts_without_a_pair": len({one.prompt_id for one in candidates}) - len({one.prompt_id for one in shown}),
         "n_judgments": len(sifted.judgments),
         "n_repeated": sifted.n_repeated,
-        "set_aside": dict(sorted(Counter(why for why, _ in sifted.set_aside).items())),
+        "set_aside": dict(sorted(Counter(row["reason"] for row in aside).items())),
+        "desk": dict(told.counts),
         "provenance": dict(sorted(Counter(one.provenance for one in sifted.judgments).items())),
         "agreement": asdict(annotators.agreed(sifted.judgments)),
         "annotators": [
@@ -75,13 +75,15 @@ def run(config: LabelConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
 
 
-def open_desk(config: LabelConfig, *, seed: int) -> Desk:
+def open_desk(config: LabelConfig, tools: Tools) -> Desk:
     """Who is asked."""
     if config.desk == "simulated":
-        return SimulatedDesk(config.people, per_comparison=config.annotators_per_comparison, seed=seed)
-    if config.judgments is None:
-        raise RecipeError("label.judgments: missing; desk: file needs the JSONL file that judgments are written to")
-    return FileDesk(Path(config.judgments))
+        return SimulatedDesk(config.people, per_comparison=config.annotators_per_comparison, seed=tools.seed)
+    if config.desk == "file":
+        if config.judgments is None:
+            raise RecipeError("label.judgments: missing; desk: file needs the JSONL file that judgments are written to")
+        return FileDesk(Path(config.judgments))
+    return tools.desk(config)
 
 
 def comparisons(
@@ -172,10 +174,12 @@ def sift(said: Sequence[Judgment], shown: Sequence[Comparison]) -> Sifted:
     return Sifted(tuple(kept), tuple(set_aside), n_repeated)
 
 
-def covered(judgments: Iterable[Judgment], shown: Iterable[Comparison], n: int) -> int:
-    """How many comparisons have judgments of `n` annotators or more."""
+def covered(
+    judgments: Iterable[Judgment], shown: Iterable[Comparison], n: int, *, closed: Container[str] = frozenset()
+) -> int:
+    """How many comparisons have judgments of `n` annotators or more, or are `closed`: no more will come."""
     counts = Counter(one.comparison_id for one in judgments)
-    return sum(counts[comparison.id] >= n for comparison in shown)
+    return sum(counts[comparison.id] >= n or comparison.id in closed for comparison in shown)
 
 
 def who(judgments: Iterable[Judgment]) -> list[Annotator]:

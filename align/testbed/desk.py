@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from align.configs import SimulatedPeople
 from align.errors import RecipeError, RecordError
+from align.ports import Told
 from align.records import Candidate, Comparison, Judgment, Prompt
 from align.testbed.people import assigned, judge, panel
 from align.testbed.truth import KINDS
@@ -47,3 +48,6 @@ class SimulatedDesk:
 
     def where(self) -> str:
         return "simulated annotators need no waiting for"
+
+    def told(self) -> Told:
+        return Told()
