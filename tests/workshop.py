@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from align.configs import RuntimeConfig, SamplingConfig
-from align.ports import Artifact, Progress, Renderer, Sample, Sampler, SampleRequest, Scorer, Trainer
+from align.configs import LabelConfig, RuntimeConfig, SamplingConfig
+from align.ports import Artifact, Desk, Progress, Renderer, Sample, Sampler, SampleRequest, Scorer, Trainer
 
 
 class Silent:
@@ -58,6 +58,7 @@ class TestTools:
         renderer: Renderer | None = None,
         trainer: Trainer | None = None,
         hub: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+        desk: Callable[[LabelConfig], Desk] | None = None,
     ) -> None:
         self.seed = seed
         self.runtime = RuntimeConfig(device="cpu", dtype="float32", threads=1)
@@ -66,6 +67,7 @@ class TestTools:
         self.notes: list[str] = []
         self._sampler, self._scorer, self._renderer, self._trainer = sampler, scorer, renderer, trainer
         self._hub = hub or {}
+        self._desk = desk
 
     @property
     def trainer(self) -> Trainer:
@@ -89,6 +91,10 @@ class TestTools:
     def renderer(self, model: Path) -> Renderer:
         assert self._renderer is not None
         return self._renderer
+
+    def desk(self, config: LabelConfig) -> Desk:
+        assert self._desk is not None
+        return self._desk(config)
 
     def rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterable[dict[str, Any]]:
         return self._hub[f"{hub}@{revision}/{split}"]

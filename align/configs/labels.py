@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from align.configs.argilla import ArgillaConfig
 from align.configs.base import Config, LocalPath, StageConfig
 
 
@@ -53,17 +54,22 @@ class SimulatedPeople(Config):
     """A control: `reversed` prefers the worse answer, `shuffled` gives each comparison another's verdict."""
 
 
+SERVERS = ("argilla",)
+"""Desks with knobs of their own, which name a result only where that desk is asked."""
+
+
 class LabelConfig(StageConfig):
     """Stage `label`."""
 
     unkeyed: ClassVar[frozenset[str]] = frozenset({"judgments"})
 
-    desk: Literal["simulated", "file"] = "simulated"
+    desk: Literal["simulated", "file", "argilla"] = "simulated"
     judgments: LocalPath | None = None
     """For `desk: file`: a JSONL that a person or tool appends to; the comparisons are written beside it, as
     `<name>.comparisons.jsonl`. A row is a Judgment, or in short `comparison_id`, `annotator`, `provenance` and `choice`
     (`first`, `second`, `tie` or `both_bad`)."""
     people: SimulatedPeople = SimulatedPeople()
+    argilla: ArgillaConfig = ArgillaConfig()
     guideline: LocalPath | None = None
     """A Markdown file: what annotators read; its text enters the identity of each comparison."""
     answers_per_comparison: int = Field(2, ge=2, le=2)
@@ -71,6 +77,10 @@ class LabelConfig(StageConfig):
     """How many pairs of a prompt's candidates are shown; chosen by hash."""
     annotators_per_comparison: int = Field(3, ge=1)
     round: int = Field(1, ge=1)
+
+    def keyed(self) -> dict[str, Any]:
+        """Without the knobs of servers that are not asked."""
+        return {name: value for name, value in super().keyed().items() if name not in SERVERS or name == self.desk}
 
 
 class PairConfig(StageConfig):

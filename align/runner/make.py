@@ -29,7 +29,14 @@ def make(
 
     `document` is what `made_from` gave when the lock was taken; `seed` is the recipe's; `runtime` has no `auto` left.
     """
-    tools = Toolbox(step.name, seed=seed_for(seed, step.stage), runtime=runtime, work=making.work, console=console)
+    tools = Toolbox(
+        step.name,
+        seed=seed_for(seed, step.stage),
+        runtime=runtime,
+        work=making.work,
+        console=console,
+        kept=store.root / "desks",
+    )
     began, start = datetime.now(UTC), time.monotonic()
     try:
         STAGES[step.stage].module.run(step.config, inputs, making.out, tools)

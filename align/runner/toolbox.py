@@ -16,8 +16,12 @@ from align.runner.console import Console
 class Toolbox:
     """`align.ports.Tools` for one step."""
 
-    def __init__(self, step: str, *, seed: int, runtime: RuntimeConfig, work: Path, console: Console) -> None:
+    def __init__(
+        self, step: str, *, seed: int, runtime: RuntimeConfig, work: Path, console: Console, kept: Path | None = None
+    ) -> None:
         self.step, self.seed, self.runtime, self.work = step, seed, runtime, work
+        self.kept = kept or work
+        """Where what outlives even the artifact is written down: a desk's snapshots."""
         self.notes: list[str] = []
         self._console = console
         self._open: list[Sampler | Scorer] = []
