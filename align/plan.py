@@ -47,7 +47,8 @@ STAGES: Mapping[str, Stage] = {
     "pair": Stage(pair, needs={"label": "the judgments, as `label` makes them", "candidates": "the answers judged",
                                "data": "their prompts"}),
     "dpo": Stage(dpo, seeded=True, computes=True,
-                 needs={"model": "the model to tune", "data": "the preferences, as `pair` or `prepare` makes them"}),
+                 needs={"model": "the model to tune", "data": "the preferences, as `pair` or `prepare` makes them"},
+                 takes={"kept": "demonstrations to hold on to, as `prepare` makes them"}),
     "evaluate": Stage(evaluate, computes=True, needs={"data": "the items and prompts, as `prepare` makes them"},
                       takes={"model": "the model to measure", "answers": "its answers, as `generate` makes them",
                              "preferences": "held-out pairs", "reference": "the policy before dpo"}),
@@ -113,10 +114,14 @@ def _models_and_data(recipe: Recipe) -> Iterator[Step]:
         return
     if recipe.sft.ready:
         yield Step("sft", "base", _given(recipe.sft.ready), {})
-    elif data.testbed or data.demonstrations or data.ready:
+    elif _demonstrates(data):
         yield Step("sft", "sft", recipe.sft, {"model": "base", "data": "prepare"})
     else:
         raise RecipeError("sft: there are no demonstrations; give data.demonstrations, or leave `sft` out")
+
+
+def _demonstrates(data: DataConfig) -> bool:
+    return bool(data.testbed or data.demonstrations or data.ready)
 
 
 def _given(ready: str) -> ModelConfig:
@@ -163,7 +168,9 @@ def _tuning(recipe: Recipe) -> Iterator[Step]:
     if recipe.dpo.ready:
         yield Step("dpo", "base", _given(recipe.dpo.ready), {})
     else:
-        yield Step("dpo", "dpo", recipe.dpo, {"model": _policy(recipe), "data": _preference_step(recipe)})
+        kept = {"kept": "prepare"} if _demonstrates(recipe.data) else {}
+        told = {"model": _policy(recipe), "data": _preference_step(recipe), **kept}
+        yield Step("dpo", "dpo", recipe.dpo, told)
 
 
 def _measurement(recipe: Recipe) -> Iterator[Step]:

@@ -156,6 +156,19 @@ class Workshop(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Rows of what a model did well before it is tuned: demonstrations, or `{"text": …}`."""
+
+    rows: Path | None = None
+    """To hold on to, where the recipe asks for it."""
+    probe: Path | None = None
+    """Held out, to say what tuning cost; by default every tenth of `rows`."""
+
+
+NOTHING_KEPT = Kept()
+
+
 class Trainer(Protocol):
     """Makes models.
 
@@ -167,11 +180,25 @@ class Trainer(Protocol):
     def base(self, config: ModelConfig, text: Path | None, out: Path, workshop: Workshop) -> None: ...
 
     def sft(
-        self, config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop
+        self,
+        config: SFTConfig,
+        model: Path,
+        data: Path,
+        held_out: Path | None,
+        out: Path,
+        workshop: Workshop,
+        kept: Kept = NOTHING_KEPT,
     ) -> None: ...
 
     def dpo(
-        self, config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop
+        self,
+        config: DPOConfig,
+        model: Path,
+        data: Path,
+        held_out: Path | None,
+        out: Path,
+        workshop: Workshop,
+        kept: Kept = NOTHING_KEPT,
     ) -> None: ...
 
     def export(self, config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> None: ...

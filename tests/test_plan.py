@@ -32,7 +32,7 @@ def test_from_nothing_but_a_world_every_stage_is_run(tmp_path: Path) -> None:
     assert reads(found, "base") == {"data": "prepare"}
     assert reads(found, "generate") == {"model": "sft", "data": "prepare"}
     assert reads(found, "pair") == {"label": "label", "candidates": "generate", "data": "prepare"}
-    assert reads(found, "dpo") == {"model": "sft", "data": "pair"}
+    assert reads(found, "dpo") == {"model": "sft", "data": "pair", "kept": "prepare"}
     assert reads(found, "answers/tuned") == {"model": "dpo", "data": "prepare"}
     assert reads(found, "evaluate/tuned/refusal") == {"data": "prepare", "answers": "answers/tuned"}
     assert set(reads(found, "gate")) == {name for name in found if name.startswith("evaluate/")}

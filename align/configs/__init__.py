@@ -11,7 +11,7 @@ from align.configs.measure import EvaluateConfig, EvaluateStep, GateConfig, Marg
 from align.configs.model import ModelConfig, Scratch
 from align.configs.recipe import Recipe
 from align.configs.runtime import ExportConfig, RuntimeConfig
-from align.configs.training import DPOConfig, LoRA, SFTConfig, TrainingConfig
+from align.configs.training import DPOConfig, Keep, LoRA, SFTConfig, TrainingConfig
 
 __all__ = [
     "Config",
@@ -24,6 +24,7 @@ __all__ = [
     "GateConfig",
     "GenerateConfig",
     "GenerateStep",
+    "Keep",
     "LabelConfig",
     "LoRA",
     "Margin",

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from align.configs.base import Config, StageConfig
+from align.configs.base import Config, LocalPath, StageConfig
 
 
 class LoRA(Config):
@@ -17,6 +17,25 @@ class LoRA(Config):
     dropout: float = Field(0.0, ge=0, lt=1)
     targets: str | tuple[str, ...] = "all-linear"
     """Module names, or `all-linear`."""
+
+
+class Keep(Config):
+    """What holds the tuned model to the one it began as; 0 is none. The held-out part of the rows is probed anyway."""
+
+    replay: float = Field(0.0, ge=0)
+    """Weight of the negative log-likelihood, a token, of rows that the model learnt from before."""
+    kl: float = Field(0.0, ge=0)
+    """Weight of KL(base ‖ policy), nats a token over the whole vocabulary, on such rows."""
+    l2_sp: float = Field(0.0, ge=0)
+    """λ of λ/2 ‖θ-θ₀‖², the distance of the weights from the base's (Li et al. 2018, arXiv:1802.01483)."""
+    ewc: float = Field(0.0, ge=0)
+    """λ of λ/2 Σ F (θ-θ₀)² (Kirkpatrick et al. 2017, arXiv:1612.00796); F is scaled to mean 1, so as to weigh like
+    `l2_sp`."""
+    rows: LocalPath | None = None
+    """A JSONL of demonstrations or text to hold on to. By default `dpo` and `reward` hold on to the recipe's
+    demonstrations, `sft` to its text."""
+    rows_per_step: int = Field(4, ge=1)
+    """Rows of them that each optimizer step sees."""
 
 
 class TrainingConfig(StageConfig):
@@ -42,6 +61,9 @@ class TrainingConfig(StageConfig):
     """Steps between losses on held-out rows; by default at the end of each epoch's tenth."""
     eval_rows: int = Field(256, ge=1)
     """Held-out rows or pairs, at most, that those losses are taken over, drawn once; stage `evaluate` reads all."""
+    early_stopping: int | None = Field(None, ge=1)
+    """Stop after so many held-out losses without a new lowest one, and keep the model of the lowest."""
+    keep: Keep = Keep()
     checkpoint_every: int = Field(100, ge=1)
     """Steps between checkpoints: what a kill costs at most."""
     gradient_checkpointing: bool = False

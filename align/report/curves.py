@@ -12,6 +12,8 @@ Points = Sequence[tuple[float, float]]
 """(step, value), in order of step; a value that could not be computed is NaN."""
 Shape = Literal["unknown", "diverged", "overfitting", "underfitting", "improving", "fine"]
 ACCURACIES = "rewards/accuracies"
+KEPT = "kept_loss"
+"""The loss on held-out rows of what the model knew before: what tuning costs."""
 NOTICEABLE = 0.02
 """A change smaller than this share of the loss is not worth a word."""
 
@@ -81,6 +83,20 @@ def reading(train: Points, held_out: Points) -> str:
             f"more steps would help.{blind}"
         )
     return f"Fine: the {which} loss fell from {first:.3g} to {last:.3g} and settled.{blind}"
+
+
+def price(loss: Curve, kept: Curve) -> str:
+    """What tuning gained on held-out rows and what it cost on what the model knew before, in a sentence."""
+    if len(kept.held_out) < 2:
+        return ""
+    before, after = kept.held_out[0][1], kept.held_out[-1][1]
+    cost = f"Cost: on held-out rows of what the model knew before, the loss went from {before:.3f} to {after:.3f} nats"
+    cost += f" a token ({after - before:+.3f})"
+    if len(loss.held_out) >= 2:
+        cost += f", for a change of {loss.held_out[-1][1] - loss.held_out[0][1]:+.3f} in the held-out training loss"
+    if after - before > NOTICEABLE * abs(before):
+        return f"{cost}. If that is too dear: keep.replay or keep.kl, a lower learning rate, or fewer steps."
+    return f"{cost}."
 
 
 def shape_of(train: Points, held_out: Points) -> Shape:

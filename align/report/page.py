@@ -9,7 +9,7 @@ from typing import Any
 from align.records import GateVerdict
 from align.report import lineage, measures, numbers, plots, samples
 from align.report.card import knobs_said
-from align.report.curves import Curve, curves, reading, shape_of
+from align.report.curves import KEPT, Curve, curves, price, reading, shape_of
 from align.report.headline import headline
 from align.report.people import People, people, rated
 from align.report.summaries import cell, tables
@@ -27,6 +27,7 @@ METRIC_NAMES = {
     "loss": "loss",
     "rewards/accuracies": "share of pairs ranked rightly",
     "rewards/margins": "reward margin (nats × beta)",
+    KEPT: "loss on what it knew before",
     "mean_token_accuracy": "share of tokens foreseen",
 }
 
@@ -39,6 +40,8 @@ class Training:
     step: StepView
     shape: str
     reading: str
+    price: str
+    """What tuning gained and what it cost; empty where that was not looked at."""
     plots: tuple[tuple[str, str], ...]
     """Caption and SVG."""
     knobs: tuple[tuple[str, str], ...]
@@ -116,13 +119,15 @@ def trainings(view: RunView) -> list[Training]:
             continue
         loss = curve["loss"]
         beside = [curve[metric] for metric in (REWARDS if REWARDS[0] in curve else TOKENS) if metric in curve]
+        lost = [curve[KEPT]] if KEPT in curve else []
         found.append(
             Training(
                 TRAINED.get(step.stage, step.name),
                 step,
                 shape_of(loss.train, loss.held_out),
                 reading(loss.train, loss.held_out),
-                tuple((METRIC_NAMES[c.metric], _curve_plot(step.name, c)) for c in (loss, *beside)),
+                price(loss, *lost) if lost else "",
+                tuple((METRIC_NAMES[c.metric], _curve_plot(step.name, c)) for c in (loss, *beside, *lost)),
                 tuple(knobs_said(step.config)),
                 tuple((measures.words(name), cell(value)) for name, value in step.summary().items() if value != {}),
             )

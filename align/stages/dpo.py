@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from align.configs import DPOConfig
+from align.configs import DPOConfig, TrainingConfig
 from align.errors import RecordError
-from align.ports import Inputs, Tools
+from align.ports import Inputs, Kept, Tools
 from align.stages.sft import filled
 
-VERSION = 1
+VERSION = 2
 
 
 def run(config: DPOConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
@@ -18,4 +18,12 @@ def run(config: DPOConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     train, test = folder / "preferences.train.jsonl", folder / "preferences.test.jsonl"
     if not train.exists():
         raise RecordError("data.preferences: stage `dpo` learns from preferences, and there are none")
-    tools.trainer.dpo(config, inputs["model"].path / "model", train, filled(test), out, tools)
+    tools.trainer.dpo(config, inputs["model"].path / "model", train, filled(test), out, tools, kept(config, inputs))
+
+
+def kept(config: TrainingConfig, inputs: Inputs) -> Kept:
+    """What the model was taught before: the recipe's demonstrations, unless `keep.rows` names others."""
+    known = inputs["kept"].path if "kept" in inputs else None
+    rows = config.keep.rows or (filled(known / "demonstrations.train.jsonl") if known else None)
+    probe = filled(known / "demonstrations.test.jsonl") if known else None
+    return Kept(Path(rows) if rows else None, probe)

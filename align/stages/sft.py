@@ -6,9 +6,9 @@ from pathlib import Path
 
 from align.configs import SFTConfig
 from align.errors import RecordError
-from align.ports import Inputs, Tools
+from align.ports import Inputs, Kept, Tools
 
-VERSION = 1
+VERSION = 2
 
 
 def run(config: SFTConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
@@ -19,7 +19,8 @@ def run(config: SFTConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         raise RecordError(
             "data.demonstrations: stage `sft` learns from demonstrations, and this recipe's data has none"
         )
-    tools.trainer.sft(config, inputs["model"].path / "model", train, filled(test), out, tools)
+    rows = Path(config.keep.rows) if config.keep.rows else filled(folder / "text.jsonl")
+    tools.trainer.sft(config, inputs["model"].path / "model", train, filled(test), out, tools, Kept(rows))
 
 
 def filled(path: Path) -> Path | None:

@@ -16,16 +16,17 @@ from align.errors import RecordError, TrainingError
 from align.models.build import build
 from align.models.chat import Chat
 from align.models.load import context, end_ids
-from align.ports import Workshop
+from align.ports import NOTHING_KEPT, Kept, Workshop
 from align.records import Preference
 from align.store import jsonl
 from align.training import loop
 from align.training.guards import Guarded
 from align.training.head import score_answers_only
+from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, step_rows
 
 
-class Preferring(Guarded, DPOTrainer):  # type: ignore[misc]
+class Preferring(Holding, Guarded, DPOTrainer):  # type: ignore[misc]
     """TRL's own, guarded; pairs come in as tokens, and the reference's log-probabilities are kept in a journal."""
 
     def __init__(
@@ -100,7 +101,15 @@ class StartsAtReference(TrainerCallback):  # type: ignore[misc]
             )
 
 
-def dpo(config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None:
+def dpo(
+    config: DPOConfig,
+    model: Path,
+    data: Path,
+    held_out: Path | None,
+    out: Path,
+    workshop: Workshop,
+    kept: Kept = NOTHING_KEPT,
+) -> None:
     """Write `model/`, with LoRA also `adapter/`, `log.jsonl` and `summary.json`; the reference is `model`."""
     loop.ready(workshop.runtime)
     score_answers_only()
@@ -126,7 +135,10 @@ def dpo(config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: 
     trainer.add_callback(
         StartsAtReference(tolerance=config.beta * (1.0 if workshop.runtime.dtype == "bfloat16" else 1e-2))
     )
-    loop.run(trainer, "dpo", workshop)
+    trainer.anchor = Anchor(
+        config.keep, kept, trainer.model, chat, most=most, seed=workshop.seed, adapter=adapter is not None
+    )
+    loop.run(trainer, "dpo", workshop, patience=config.early_stopping)
     loop.save_result(trainer, tokenizer, out)
     loop.keep_optimizer(config, out, workshop)
     loop.write_log(out, trainer)
@@ -225,8 +237,8 @@ def arguments(config: DPOConfig, pace: loop.Pace, workshop: Workshop, *, has_hel
         eval_on_start=has_held_out,
         prediction_loss_only=True,
         save_strategy="steps",
-        save_steps=config.checkpoint_every,
         save_total_limit=2,
+        **loop.checkpoints(config, pace, has_held_out=has_held_out),
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, ProgressCallback, TrainerCallback
 
 from align.errors import TrainingError
 from align.models.load import first_line
@@ -49,6 +49,14 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+class Patience(EarlyStoppingCallback):  # type: ignore[misc]
+    """Stops when the held-out loss has not fallen for a while; a run killed after it stopped stays stopped."""
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.early_stopping_patience_counter >= self.early_stopping_patience:
+            raise AtItsEnd
 
 
 class Guarded:

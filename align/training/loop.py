@@ -6,13 +6,13 @@ import json
 import math
 import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from align.configs import RuntimeConfig, TrainingConfig
+from align.errors import TrainingError
 from align.models import machine
 from align.ports import Workshop
 from align.store import jsonl
@@ -57,14 +57,28 @@ def at_most(dataset: Any, n: int, lengths: Sequence[int]) -> Any:
     return dataset.select(drawn)
 
 
+def checkpoints(config: TrainingConfig, pace: Pace, *, has_held_out: bool) -> dict[str, Any]:
+    """When checkpoints are taken: to stop early, at each held-out loss, so that the lowest has its model."""
+    if config.early_stopping is None:
+        return {"save_steps": config.checkpoint_every}
+    if not has_held_out:
+        raise TrainingError("early_stopping: there are no held-out rows to stop by; leave it out, or hold some out")
+    return {
+        "save_steps": pace.eval_every,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+    }
+
+
 def checkpoints_in(workshop: Workshop) -> Path:
     """Where a stage's checkpoints lie."""
     return workshop.work / "checkpoints"
 
 
-def run(trainer: Any, what: str, workshop: Workshop) -> None:
-    """Train to the end, going on from the newest whole checkpoint if there is one."""
-    from align.training.guards import AtItsEnd, Watch, finite_weights, memory, quiet, some_trainable
+def run(trainer: Any, what: str, workshop: Workshop, *, patience: int | None = None) -> None:
+    """Train to the end, going on from the newest whole checkpoint if there is one; with `patience`, stop early."""
+    from align.training.guards import AtItsEnd, Patience, Watch, finite_weights, memory, quiet, some_trainable
 
     quiet(trainer)
     some_trainable(trainer.model)
@@ -74,9 +88,14 @@ def run(trainer: Any, what: str, workshop: Workshop) -> None:
     if workshop.runtime.device == "cuda":
         workshop.note("trained on a GPU: equal seeds give equal lineage, not equal bytes")
     with workshop.progress(what, trainer.args.max_steps) as progress, memory():
+        if patience is not None:
+            trainer.add_callback(Patience(patience))
         trainer.add_callback(Watch(progress))
-        with suppress(AtItsEnd):
+        try:
             trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except AtItsEnd:
+            if trainer.state.best_model_checkpoint is not None:
+                trainer._load_best_model()
     finite_weights(trainer.model)
 
 

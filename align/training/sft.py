@@ -15,26 +15,35 @@ from align.errors import RecordError
 from align.models.build import build
 from align.models.chat import Chat
 from align.models.load import context, end_ids
-from align.ports import Workshop
+from align.ports import NOTHING_KEPT, Kept, Workshop
 from align.records import Demonstration
 from align.store import jsonl
 from align.training import loop
 from align.training.guards import Guarded
 from align.training.head import score_answers_only
+from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, step_rows
 
 IGNORED = -100
 """The label of a token that is read but not learnt."""
 
 
-class Imitation(Guarded, SFTTrainer):  # type: ignore[misc]
+class Imitation(Holding, Guarded, SFTTrainer):  # type: ignore[misc]
     """TRL's own, guarded; the rows of a step stand from short to long."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> StepwiseByLength:
         return StepwiseByLength(lengths(self.train_dataset), step_rows=step_rows(self.args), seed=self.args.seed)
 
 
-def sft(config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop) -> None:
+def sft(
+    config: SFTConfig,
+    model: Path,
+    data: Path,
+    held_out: Path | None,
+    out: Path,
+    workshop: Workshop,
+    kept: Kept = NOTHING_KEPT,
+) -> None:
     """Write `model/`, with LoRA also `adapter/`, `log.jsonl` and `summary.json`."""
     loop.ready(workshop.runtime)
     score_answers_only()
@@ -53,7 +62,10 @@ def sft(config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: 
         processing_class=tokenizer,
         peft_config=adapter,
     )
-    loop.run(trainer, "sft", workshop)
+    trainer.anchor = Anchor(
+        config.keep, kept, trainer.model, chat, most=most, seed=workshop.seed, adapter=adapter is not None
+    )
+    loop.run(trainer, "sft", workshop, patience=config.early_stopping)
     loop.save_result(trainer, tokenizer, out)
     loop.keep_optimizer(config, out, workshop)
     loop.write_log(out, trainer)
@@ -130,8 +142,8 @@ def arguments(config: SFTConfig, pace: loop.Pace, workshop: Workshop, *, has_hel
         eval_on_start=has_held_out,
         prediction_loss_only=True,
         save_strategy="steps",
-        save_steps=config.checkpoint_every,
         save_total_limit=2,
+        **loop.checkpoints(config, pace, has_held_out=has_held_out),
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,

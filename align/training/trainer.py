@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from align.configs import DPOConfig, ExportConfig, ModelConfig, SFTConfig
-from align.ports import Workshop
+from align.ports import NOTHING_KEPT, Kept, Workshop
 
 
 class TransformersTrainer:
@@ -23,18 +23,32 @@ class TransformersTrainer:
             take(config, out, workshop)
 
     def sft(
-        self, config: SFTConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop
+        self,
+        config: SFTConfig,
+        model: Path,
+        data: Path,
+        held_out: Path | None,
+        out: Path,
+        workshop: Workshop,
+        kept: Kept = NOTHING_KEPT,
     ) -> None:
         from align.training.sft import sft
 
-        sft(config, model, data, held_out, out, workshop)
+        sft(config, model, data, held_out, out, workshop, kept)
 
     def dpo(
-        self, config: DPOConfig, model: Path, data: Path, held_out: Path | None, out: Path, workshop: Workshop
+        self,
+        config: DPOConfig,
+        model: Path,
+        data: Path,
+        held_out: Path | None,
+        out: Path,
+        workshop: Workshop,
+        kept: Kept = NOTHING_KEPT,
     ) -> None:
         from align.training.dpo import dpo
 
-        dpo(config, model, data, held_out, out, workshop)
+        dpo(config, model, data, held_out, out, workshop, kept)
 
     def export(self, config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> None:
         from align.training.export import export

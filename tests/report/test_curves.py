@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from align.report.curves import Points, curves, reading, shape_of
+from align.report.curves import Curve, Points, curves, price, reading, shape_of
 
 
 def falling(n: int, start: float, end: float, *, noise: float = 0.0, pace: float = 6.0, seed: int = 0) -> Points:
@@ -105,3 +105,12 @@ def test_a_policy_that_is_still_its_reference_ranks_nothing_and_not_everything_w
         {"step": 2, "phase": "eval", "eval_loss": 0.68, "eval_rewards/accuracies": 0.6, "eval_rewards/margins": 0.01},
     ]
     assert curves(log)["rewards/accuracies"].held_out == [(2.0, 0.6)]
+
+
+def test_what_tuning_gained_and_cost_is_said_together() -> None:
+    loss = Curve("loss", [], [(0.0, 0.693), (10.0, 0.5)])
+    dear = price(loss, Curve("kept_loss", [], [(0.0, 1.0), (10.0, 1.2)]))
+    assert "from 1.000 to 1.200 nats a token (+0.200), for a change of -0.193" in dear
+    assert "keep.replay" in dear
+    assert "keep." not in price(loss, Curve("kept_loss", [], [(0.0, 1.0), (10.0, 1.01)]))
+    assert price(loss, Curve("kept_loss", [], [(0.0, 1.0)])) == ""
