@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from align.configs import DataConfig, DataFile, EvaluateStep, GenerateStep, ModelConfig, Recipe
+from align.configs import DataConfig, DataFile, EvaluateStep, GenerateStep, ModelConfig, Recipe, RewardConfig
 from align.configs.base import Config
 from align.errors import RecipeError
 from align.evals import INSTRUMENTS, instruments
-from align.stages import base, dpo, evaluate, export, gate, generate, label, pair, prepare, ready, sft
+from align.stages import base, dpo, evaluate, export, gate, generate, label, pair, prepare, ready, reward, sft
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ STAGES: Mapping[str, Stage] = {
     "dpo": Stage(dpo, seeded=True, computes=True,
                  needs={"model": "the model to tune", "data": "the preferences, as `pair` or `prepare` makes them"},
                  takes={"kept": "demonstrations to hold on to, as `prepare` makes them"}),
+    "reward": Stage(reward, seeded=True, computes=True,
+                    needs={"model": "the model to begin as", "data": "the pairs, as `pair` or `prepare` makes them"}),
     "evaluate": Stage(evaluate, computes=True, needs={"data": "the items and prompts, as `prepare` makes them"},
                       takes={"model": "the model to measure", "answers": "its answers, as `generate` makes them",
                              "preferences": "held-out pairs", "reference": "the policy before dpo"}),
@@ -79,6 +81,8 @@ def needed(stage: str, config: Config) -> dict[str, str]:
     """What a stage with these knobs cannot do without, and what each is."""
     known = STAGES[stage]
     names: set[str] = set()
+    if isinstance(config, RewardConfig) and config.ready is not None:
+        return {}
     if isinstance(config, ModelConfig) and config.scratch is not None:
         names = {"data"}
     elif isinstance(config, EvaluateStep):
@@ -164,7 +168,16 @@ def _given_pairs(recipe: Recipe, path: str) -> tuple[str, Config]:
     return "prepare", DataConfig(preferences=(DataFile(path=path),), test_share=share, split_by=by)
 
 
+def _reward_model(recipe: Recipe) -> Iterator[Step]:
+    if recipe.reward.ready:
+        yield Step("reward", "reward", RewardConfig(ready=recipe.reward.ready), {})
+    else:
+        yield Step("reward", "reward", recipe.reward, {"model": _policy(recipe), "data": _preference_step(recipe)})
+
+
 def _tuning(recipe: Recipe) -> Iterator[Step]:
+    if recipe.method == "rlhf":
+        yield from _reward_model(recipe)
     if recipe.dpo.ready:
         yield Step("dpo", "base", _given(recipe.dpo.ready), {})
     else:

@@ -13,6 +13,7 @@ from align.configs import (
     ExportConfig,
     LabelConfig,
     ModelConfig,
+    RewardConfig,
     RuntimeConfig,
     SamplingConfig,
     SFTConfig,
@@ -87,6 +88,16 @@ class Scorer(Protocol):
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
         """In the order asked."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Rewarder(Protocol):
+    """Scores answers by one reward model: for best-of-n, for reinforcement learning, for a file."""
+
+    def reward(self, conversations: Sequence[Sequence[Message]]) -> Iterator[float]:
+        """The score of each conversation's last answer, in the order asked; the same in whatever company it stands."""
         ...
 
     def close(self) -> None: ...
@@ -201,6 +212,18 @@ class Trainer(Protocol):
         kept: Kept = NOTHING_KEPT,
     ) -> None: ...
 
+    def reward(
+        self,
+        config: RewardConfig,
+        model: Path | None,
+        train: Mapping[str, Path | None],
+        test: Mapping[str, Path | None],
+        out: Path,
+        workshop: Workshop,
+    ) -> None:
+        """`train` and `test` name files of `preferences` and `rankings`; `model/` is a one-label classifier."""
+        ...
+
     def export(self, config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> None: ...
 
 
@@ -213,6 +236,10 @@ class Tools(Workshop, Protocol):
     def sampler(self, model: Path) -> Sampler: ...
 
     def scorer(self, model: Path) -> Scorer: ...
+
+    def rewarder(self, model: Path) -> Rewarder:
+        """Scores by the reward model in a folder."""
+        ...
 
     def renderer(self, model: Path) -> Renderer: ...
 

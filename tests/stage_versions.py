@@ -26,6 +26,7 @@ BEHIND = {
     "sft": ("align.training.sft",),
     "generate": ("align.adapters.transformers",),
     "dpo": ("align.training.dpo",),
+    "reward": ("align.training.reward",),
     "evaluate": ("align.adapters.transformers",),
     "export": ("align.training.export",),
 }

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from align.configs import LabelConfig, RuntimeConfig, SamplingConfig
-from align.ports import Artifact, Desk, Progress, Renderer, Sample, Sampler, SampleRequest, Scorer, Trainer
+from align.ports import Artifact, Desk, Progress, Renderer, Rewarder, Sample, Sampler, SampleRequest, Scorer, Trainer
 
 
 class Silent:
@@ -56,6 +56,7 @@ class TestTools:
         sampler: Sampler | None = None,
         scorer: Scorer | None = None,
         renderer: Renderer | None = None,
+        rewarder: Rewarder | None = None,
         trainer: Trainer | None = None,
         hub: Mapping[str, Sequence[dict[str, Any]]] | None = None,
         desk: Callable[[LabelConfig], Desk] | None = None,
@@ -66,6 +67,7 @@ class TestTools:
         self.work.mkdir(parents=True, exist_ok=True)
         self.notes: list[str] = []
         self._sampler, self._scorer, self._renderer, self._trainer = sampler, scorer, renderer, trainer
+        self._rewarder = rewarder
         self._hub = hub or {}
         self._desk = desk
 
@@ -87,6 +89,10 @@ class TestTools:
     def scorer(self, model: Path) -> Scorer:
         assert self._scorer is not None
         return self._scorer
+
+    def rewarder(self, model: Path) -> Rewarder:
+        assert self._rewarder is not None
+        return self._rewarder
 
     def renderer(self, model: Path) -> Renderer:
         assert self._renderer is not None

@@ -19,6 +19,7 @@ from align.configs import (
     LabelConfig,
     ModelConfig,
     PairConfig,
+    RewardConfig,
     RuntimeConfig,
     SFTConfig,
 )  # fmt: skip
@@ -37,7 +38,8 @@ from align.store.fingerprint import Digests, read_json
 
 KNOBS: dict[str, type[Config]] = {
     "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelConfig,
-    "pair": PairConfig, "dpo": DPOConfig, "evaluate": EvaluateStep, "gate": GateConfig, "export": ExportConfig,
+    "pair": PairConfig, "dpo": DPOConfig, "reward": RewardConfig, "evaluate": EvaluateStep, "gate": GateConfig,
+    "export": ExportConfig,
 }  # fmt: skip
 SECTIONS = {"prepare": "data", "base": "model"}
 

@@ -10,6 +10,7 @@ from align.configs.labels import GenerateConfig, GenerateStep, LabelConfig, Pair
 from align.configs.measure import EvaluateConfig, EvaluateStep, GateConfig, Margin
 from align.configs.model import ModelConfig, Scratch
 from align.configs.recipe import Recipe
+from align.configs.reward import RewardConfig
 from align.configs.runtime import ExportConfig, RuntimeConfig
 from align.configs.training import DPOConfig, Keep, LoRA, SFTConfig, TrainingConfig
 
@@ -31,6 +32,7 @@ __all__ = [
     "ModelConfig",
     "PairConfig",
     "Recipe",
+    "RewardConfig",
     "RuntimeConfig",
     "SFTConfig",
     "SamplingConfig",

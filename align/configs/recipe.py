@@ -9,6 +9,7 @@ from align.configs.data import DataConfig
 from align.configs.labels import GenerateConfig, LabelConfig, PairConfig
 from align.configs.measure import EvaluateConfig, GateConfig
 from align.configs.model import Method, ModelConfig
+from align.configs.reward import RewardConfig
 from align.configs.runtime import ExportConfig, RuntimeConfig
 from align.configs.training import DPOConfig, SFTConfig
 
@@ -31,6 +32,7 @@ class Recipe(Config):
     label: LabelConfig = LabelConfig()
     pair: PairConfig = PairConfig()
     dpo: DPOConfig = DPOConfig()
+    reward: RewardConfig = RewardConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
     export: ExportConfig = ExportConfig()

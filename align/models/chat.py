@@ -61,6 +61,10 @@ class Chat:
         text = self._marked(messages, add_generation_prompt=True, tools=tools)
         return [token for token, _, _ in self._tokens(text)]
 
+    def whole(self, messages: Sequence[Message], tools: Any = None) -> list[int]:
+        """The token ids of a whole conversation, to its last token."""
+        return [token for token, _, _ in self._tokens(self._marked(messages, tools=tools))]
+
     def encode(self, messages: Sequence[Message], tools: Any = None) -> Encoded:
         """A whole conversation.
 

@@ -15,7 +15,12 @@ from align.report.people import People, people, rated
 from align.report.summaries import cell, tables
 from align.report.view import RunView, StepView, pretty
 
-TRAINED = {"base": "Pretraining", "sft": "Supervised fine-tuning", "dpo": "Preference tuning (DPO)"}
+TRAINED = {
+    "base": "Pretraining",
+    "sft": "Supervised fine-tuning",
+    "dpo": "Preference tuning (DPO)",
+    "reward": "Reward model",
+}
 REWARDS = ("rewards/accuracies", "rewards/margins")
 TOKENS = ("mean_token_accuracy",)
 WITH_OTHERS = "Share of judgments that agree with the majority of the others"

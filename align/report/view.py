@@ -28,6 +28,7 @@ STAGES = (
     "label",
     "pair",
     "dpo",
+    "reward",
     "answers",
     "evaluate",
     "gate",

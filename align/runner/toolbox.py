@@ -9,7 +9,7 @@ from typing import Any
 
 from align.configs import LabelConfig, RuntimeConfig
 from align.errors import BackendError, RecipeError
-from align.ports import Desk, Progress, Renderer, Sampler, Scorer, Trainer
+from align.ports import Desk, Progress, Renderer, Rewarder, Sampler, Scorer, Trainer
 from align.runner.console import Console
 
 
@@ -24,7 +24,7 @@ class Toolbox:
         """Where what outlives even the artifact is written down: a desk's snapshots."""
         self.notes: list[str] = []
         self._console = console
-        self._open: list[Sampler | Scorer] = []
+        self._open: list[Sampler | Scorer | Rewarder] = []
 
     def progress(self, what: str, total: int | None = None) -> AbstractContextManager[Progress]:
         """A bar, or a line now and then."""
@@ -60,6 +60,15 @@ class Toolbox:
         scorer = TransformersScorer(model, self.runtime)
         self._open.append(scorer)
         return scorer
+
+    def rewarder(self, model: Path) -> Rewarder:
+        """Scores by a reward model, by transformers."""
+        _need("transformers")
+        from align.adapters.reward import TransformersRewarder
+
+        rewarder = TransformersRewarder(model, self.runtime)
+        self._open.append(rewarder)
+        return rewarder
 
     def renderer(self, model: Path) -> Renderer:
         """The model's own chat template."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from align.configs import DPOConfig, ExportConfig, ModelConfig, SFTConfig
+from align.configs import DPOConfig, ExportConfig, ModelConfig, RewardConfig, SFTConfig
 from align.ports import NOTHING_KEPT, Kept, Workshop
 
 
@@ -49,6 +50,19 @@ class TransformersTrainer:
         from align.training.dpo import dpo
 
         dpo(config, model, data, held_out, out, workshop, kept)
+
+    def reward(
+        self,
+        config: RewardConfig,
+        model: Path | None,
+        train: Mapping[str, Path | None],
+        test: Mapping[str, Path | None],
+        out: Path,
+        workshop: Workshop,
+    ) -> None:
+        from align.training.reward import reward
+
+        reward(config, model, train, test, out, workshop)
 
     def export(self, config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> None:
         from align.training.export import export

@@ -1,0 +1,116 @@
+"""A reward model: a language model with one number for a vocabulary, read at the last token of a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from align.errors import ModelError
+from align.models.chat import Chat
+from align.models.folder import inspect_folder, tensor_headers, weight_files
+from align.models.load import finite, first_line, load_tokenizer
+from align.records import Message
+
+HEADS = ("score.weight", "classifier.weight")
+TRIAL = (Message(role="user", content="Is it so?"), Message(role="assistant", content="Yes."))
+
+
+def has_head(folder: Path) -> bool:
+    """Whether a folder's weights hold a head for scores; without one, loading would make up a random one."""
+    return any(name.endswith(HEADS) for file in weight_files(folder) for name in tensor_headers(folder / file))
+
+
+def load_reward(folder: Path, *, attention: str = "sdpa", device: str = "cpu") -> tuple[Any, Any]:
+    """The reward model of a folder in float32 and evaluation mode, and its tokenizer; ModelError without a head."""
+    inspect_folder(folder, needs_chat_template=True)
+    if not has_head(folder):
+        raise ModelError(
+            f"{folder}: no weights for a reward head ({HEADS[0]}) found, so its scores would be random; "
+            "give the `model` folder that stage `reward` made, or any one-label sequence classifier"
+        )
+    model, missing = _sequence_classifier(folder, attention)
+    if missing:
+        raise ModelError(f"{folder}: weights are missing for {missing[0]} and {len(missing) - 1} more")
+    finite(model, str(folder))
+    tokenizer = load_tokenizer(folder)
+    pad(model, tokenizer)
+    return model.to(device).eval(), tokenizer
+
+
+def new_reward(folder: Path, *, init_std: float, seed: int, attention: str = "sdpa") -> tuple[Any, Any]:
+    """A reward model on the weights of `folder`, its head drawn anew by `seed` where the folder has none."""
+    import torch
+
+    inspect_folder(folder, needs_chat_template=True)
+    model, missing = _sequence_classifier(folder, attention)
+    head = [name for name in missing if name.endswith(HEADS)]
+    if len(missing) > len(head):
+        raise ModelError(f"{folder}: weights are missing for {missing[0]} and {len(missing) - 1} more")
+    if head:
+        generator = torch.Generator().manual_seed(seed)
+        weight = model.get_parameter(head[0])
+        with torch.no_grad():
+            weight.copy_(torch.randn(weight.shape, generator=generator) * init_std)
+    finite(model, str(folder))
+    tokenizer = load_tokenizer(folder)
+    pad(model, tokenizer)
+    return model, tokenizer
+
+
+def _sequence_classifier(folder: Path, attention: str) -> tuple[Any, list[str]]:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            str(folder),
+            num_labels=1,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"{folder}: cannot be loaded as a one-label sequence classifier: {first_line(error)}"
+        ) from error
+    return model, sorted(report["missing_keys"])
+
+
+def pad(model: Any, tokenizer: Any) -> None:
+    """Give both a padding token that no conversation ends with.
+
+    transformers reads the score at the last token that is not the padding token: where padding is the end of text, as
+    in many chat models, it would read one token too early.
+    """
+    last = Chat(tokenizer, [tokenizer.eos_token_id]).whole(TRIAL)[-1]
+    if tokenizer.pad_token_id == last:
+        named = [tokenizer.unk_token, tokenizer.bos_token, *tokenizer.all_special_tokens]
+        named += [tokenizer.convert_ids_to_tokens(i) for i in (0, 1)]
+        tokenizer.pad_token = next(t for t in named if t is not None and tokenizer.convert_tokens_to_ids(t) != last)
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def scores(model: Any, rows: Sequence[Sequence[int]], pad_id: int) -> list[float]:
+    """The score of each conversation of tokens, computed together, padded on the right."""
+    import torch
+
+    longest = max(map(len, rows))
+    input_ids_BT = torch.full((len(rows), longest), pad_id, dtype=torch.long)
+    mask_BT = torch.zeros(len(rows), longest, dtype=torch.long)
+    for i, ids in enumerate(rows):
+        if ids[-1] == pad_id:
+            raise ModelError(
+                f"a conversation ends with the padding token ({pad_id}), behind which its score could not be read; "
+                "give the reward model's tokenizer another pad_token"
+            )
+        input_ids_BT[i, : len(ids)] = torch.tensor(ids)
+        mask_BT[i, : len(ids)] = 1
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        logits_B1 = model(input_ids=input_ids_BT.to(device), attention_mask=mask_BT.to(device), use_cache=False).logits
+    return [float(x) for x in logits_B1[:, 0].float()]
