@@ -83,15 +83,20 @@ class LabelConfig(StageConfig):
         return {name: value for name, value in super().keyed().items() if name not in SERVERS or name == self.desk}
 
 
+Label = Literal["majority", "soft", "weighted"]
+
+
 class PairConfig(StageConfig):
     """Stage `pair`: from judgments to preferences."""
 
-    label: Literal["majority", "soft"] = "majority"
-    """`majority` writes label 1; `soft` writes the share of votes, a tie counting one half."""
+    label: Label = "majority"
+    """`majority` writes label 1; `soft` writes the share of votes, a tie counting one half; `weighted` weighs votes by
+    who cast them (Dawid and Skene 1979) and writes the probability that the chosen answer is the better one."""
     min_agreement: float = Field(0.5, ge=0, le=1)
-    """Least share of judgments that must prefer the chosen answer; ties count against."""
+    """Least share of annotators who must prefer the chosen answer, ties counting against; with `label: weighted`, the
+    least label."""
     ties: Literal["drop", "keep"] = "drop"
-    """A comparison without a winner is left out, or kept as a pair with label 0.5 (`label: soft` only)."""
+    """A comparison without a winner is left out, or kept as a pair with label 0.5 (not with `label: majority`)."""
     both_bad: Literal["drop", "keep"] = "drop"
     """What to do where the majority calls both answers unacceptable."""
     min_judgments: int = Field(1, ge=1)
@@ -100,8 +105,9 @@ class PairConfig(StageConfig):
 
     @model_validator(mode="after")
     def _ties_have_a_label(self) -> Self:
-        if self.ties == "keep" and self.label != "soft":
+        if self.ties == "keep" and self.label == "majority":
             raise ValueError(
-                "ties: `keep` needs `label: soft`; a majority label cannot say that two answers are equally good"
+                "ties: `keep` needs `label: soft` or `weighted`; "
+                "a majority label cannot say that two answers are equally good"
             )
         return self

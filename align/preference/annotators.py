@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from align.preference.agreement import Agreement, agreement
-from align.preference.pairing import Tally, tally, votes_of
+from align.preference.votes import Tally, said_of, tally
 from align.records import Judgment, Provenance
 
 TIE = "tie"
@@ -83,7 +83,7 @@ def agreed(judgments: Iterable[Judgment]) -> Agreement:
     """
     return agreement(
         [
-            {v.judgment.annotator: TIE if v.winner is None else v.winner == one.first for v in one.votes}
+            {v.annotator: TIE if v.winner is None else v.winner == one.first for v in one.votes}
             for one in tally(judgments)
         ]
     )
@@ -112,7 +112,7 @@ def _record(
 ) -> Record:
     agree = n_agree = first = n_side = longer = n_longer = ties = bad = 0
     for judgment in own:
-        for a, b, vote in votes_of(judgment):
+        for a, b, vote in said_of(judgment):
             bad += vote.both_bad
             majority = _majority_of_others(tallies[judgment.prompt_id, a, b], name)
             if majority is not None:
@@ -146,7 +146,7 @@ def _majority_of_others(one: Tally, name: str) -> str | None:
     """What more of the others say than say anything else; None where there is no such thing."""
     counts: dict[str, int] = defaultdict(int)
     for vote in one.votes:
-        if vote.judgment.annotator != name:
+        if vote.annotator != name:
             counts[vote.winner or TIE] += 1
     ranked = sorted(counts.items(), key=lambda item: -item[1])
     if not ranked or (len(ranked) > 1 and ranked[0][1] == ranked[1][1]):

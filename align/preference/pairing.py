@@ -4,51 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import combinations
 
 from align.configs import PairConfig
-from align.records import Candidate, Flag, Judgment, Ordering, Preference, Prompt, Provenance
+from align.configs.labels import Label
+from align.errors import RecordError
+from align.preference.votes import Tally, tally
+from align.preference.weighing import FIRST, Weighed, Weights, weigh
+from align.records import Candidate, Judgment, Preference, Prompt, Provenance
 
 STRENGTH_OF_EVIDENCE: tuple[Provenance, ...] = ("human", "judge", "rule", "simulated")
 """From the strongest to the weakest; a pair is worth what its weakest judgment is."""
-
-
-@dataclass(frozen=True)
-class Vote:
-    """What one judgment says of two answers."""
-
-    judgment: Judgment
-    winner: str | None
-    """A candidate's id; none for a tie."""
-    both_bad: bool
-
-
-@dataclass(frozen=True)
-class Tally:
-    """All that was said of two answers to one prompt, however they were shown."""
-
-    prompt_id: str
-    first: str
-    """The smaller of the two ids."""
-    second: str
-    votes: tuple[Vote, ...]
-
-    def wins(self, candidate_id: str) -> int:
-        return sum(vote.winner == candidate_id for vote in self.votes)
-
-    @property
-    def leader(self) -> str | None:
-        """The candidate with more votes; none where they are equal."""
-        ahead = self.wins(self.first) - self.wins(self.second)
-        return None if ahead == 0 else self.first if ahead > 0 else self.second
-
-    @property
-    def both_bad(self) -> bool:
-        """More than half of the judgments call both answers unacceptable."""
-        return 2 * sum(vote.both_bad for vote in self.votes) > len(self.votes)
 
 
 @dataclass(frozen=True)
@@ -61,6 +29,8 @@ class Paired:
     """Candidates of one prompt whose majorities run in a circle (A over B, B over C, C over A)."""
     n_compared: int = 0
     """Pairs of answers that anyone has judged."""
+    weights: Weights | None = None
+    """How votes were weighed, where they were."""
 
 
 def pair(
@@ -69,90 +39,105 @@ def pair(
     prompts: Mapping[str, Prompt],
     candidates: Mapping[str, Candidate],
     settings: PairConfig,
+    noise: Callable[[Tally], float | None] = lambda _: None,
 ) -> Paired:
     """One preference for each pair of answers that has a winner.
 
     Neither the order of the judgments nor the order in which answers were shown decides anything.
     An ordering or scores of K answers count as one vote on each of their K(K-1)/2 pairs; flags on single answers
-    compare nothing. Pairs stand in the prompts' order, then by candidate ids.
+    compare nothing. Pairs stand in the prompts' order, then by candidate ids. `noise` says how likely a pair's label is
+    wrong, where that was audited. RecordError where votes are to be weighed and no pair was judged by two.
     """
     tallies = tally(judgments)
+    weights = weigh(tallies) if settings.label == "weighted" else None
+    if settings.label == "weighted" and weights is None:
+        raise RecordError(
+            "pair.label: `weighted` learns who is right from pairs that several people judged, and there is none; "
+            "use `majority`, or raise label.annotators_per_comparison"
+        )
     place = {prompt_id: i for i, prompt_id in enumerate(prompts)}
     dropped: Counter[str] = Counter()
     preferences: list[Preference] = []
     for one in sorted(tallies, key=lambda t: (place.get(t.prompt_id, len(place)), t.first, t.second)):
-        reason = unfit(one, settings)
+        said = result(one, label=settings.label, weights=weights)
+        reason = unfit(one, said, settings)
         if reason is None and candidates[one.first].completion == candidates[one.second].completion:
             reason = "equal answers"
         if reason is None:
-            preferences.append(preference(one, prompts[one.prompt_id], candidates, soft=settings.label == "soft"))
+            row = preference(one, said, prompts[one.prompt_id], candidates)
+            # a soft label says itself how far it may be trusted
+            preferences.append(row.model_copy(update={"epsilon": noise(one)}) if settings.label == "majority" else row)
         else:
             dropped[reason] += 1
-    return Paired(tuple(preferences), dict(sorted(dropped.items())), cycles(tallies), len(tallies))
+    return Paired(tuple(preferences), dict(sorted(dropped.items())), cycles(tallies), len(tallies), weights)
 
 
-def tally(judgments: Iterable[Judgment]) -> list[Tally]:
-    """The votes on each pair of answers, each pair once whatever the order it was shown in."""
-    votes: dict[tuple[str, str, str], list[Vote]] = defaultdict(list)
-    for judgment in judgments:
-        for first, second, vote in votes_of(judgment):
-            votes[judgment.prompt_id, first, second].append(vote)
-    return [
-        Tally(prompt_id, first, second, tuple(sorted(found, key=lambda vote: vote.judgment.id)))
-        for (prompt_id, first, second), found in sorted(votes.items())
-    ]
+@dataclass(frozen=True)
+class Result:
+    """What the votes on one pair come to, by the rule that the recipe names."""
+
+    leader: str | None
+    """The better answer; none for a tie."""
+    label: float
+    """The probability that the leader is the better one; a half for a tie."""
+    support: float
+    """What `min_agreement` is held against: the share of votes for the leader, or the weighed label."""
+    confidence: float
 
 
-def votes_of(judgment: Judgment) -> Iterator[tuple[str, str, Vote]]:
-    """One vote for each pair of the answers that were shown, ids in order."""
-    verdict = judgment.verdict
-    if isinstance(verdict, Flag):
-        return
-    if isinstance(verdict, Ordering):
-        worth = {name: -float(place) for place, group in enumerate(verdict.groups) for name in group}
-    else:
-        worth = dict(verdict.scores)
-    bad = isinstance(verdict, Ordering) and verdict.both_bad
-    for first, second in combinations(sorted(worth), 2):
-        lead = worth[first] - worth[second]
-        yield first, second, Vote(judgment, None if lead == 0 else first if lead > 0 else second, bad)
+def result(one: Tally, *, label: Label, weights: Weights | None = None) -> Result:
+    """The winner of a pair by `majority`, with the share of votes as its label (`soft`), or by votes `weighted`."""
+    if weights is not None:
+        return _weighed(one, weights.pairs[one.prompt_id, one.first, one.second])
+    leader = one.leader
+    if leader is None:
+        return Result(None, 0.5, 0.0, majority_holds(one.wins(one.first), one.wins(one.second)))
+    wins, losses, n = one.wins(leader), one.wins(one.other(leader)), len(one.votes)
+    share = (wins + (n - wins - losses) / 2) / n
+    return Result(leader, share if label == "soft" else 1.0, wins / n, majority_holds(wins, losses))
 
 
-def unfit(one: Tally, settings: PairConfig) -> str | None:
+def _weighed(one: Tally, found: Weighed) -> Result:
+    if found.leader is None:
+        return Result(None, 0.5, 0.0, found.tie)
+    leader, win = (one.first, found.first) if found.leader == FIRST else (one.second, found.second)
+    sure = min(1.0, win + found.tie / 2)
+    return Result(leader, sure, sure, min(1.0, win))
+
+
+def unfit(one: Tally, said: Result, settings: PairConfig) -> str | None:
     """Why a pair of answers gives no preference; None where it gives one."""
     if len(one.votes) < settings.min_judgments:
         return "fewer judgments than min_judgments"
     if one.both_bad and settings.both_bad == "drop":
         return "both bad"
-    leader = one.leader
-    if leader is None:
+    if said.leader is None:
         return "tie" if settings.ties == "drop" else None
-    if one.wins(leader) / len(one.votes) < settings.min_agreement:
+    if said.support < settings.min_agreement:
         return "agreement below min_agreement"
     return None
 
 
-def preference(one: Tally, prompt: Prompt, candidates: Mapping[str, Candidate], *, soft: bool) -> Preference:
+def preference(one: Tally, said: Result, prompt: Prompt, candidates: Mapping[str, Candidate]) -> Preference:
     """The pair as a row to learn from. A kept tie has label 0.5, and its first side means nothing."""
-    chosen_id = one.leader or one.first
-    rejected_id = one.second if chosen_id == one.first else one.first
-    wins, losses, n = one.wins(chosen_id), one.wins(rejected_id), len(one.votes)
-    strengths = [v.judgment.strength for v in one.votes if v.winner == chosen_id and v.judgment.strength is not None]
-    label = 0.5 if one.leader is None else (wins + (n - wins - losses) / 2) / n if soft else 1.0
+    chosen_id = said.leader or one.first
+    rejected_id = one.other(chosen_id)
+    judgments = [judgment for vote in one.votes for judgment in vote.judgments]
+    strengths = [j.strength for v in one.votes if v.winner == chosen_id for j in v.judgments if j.strength is not None]
     return Preference(
         prompt=prompt.messages,
         chosen=candidates[chosen_id].completion,
         rejected=candidates[rejected_id].completion,
-        label=label,
-        confidence=majority_holds(wins, losses),
-        agreement=wins / n,
-        n_judgments=n,
+        label=said.label,
+        confidence=said.confidence,
+        agreement=one.wins(chosen_id) / len(one.votes),
+        n_judgments=len(judgments),
         margin=sum(strengths) / len(strengths) if strengths else None,
-        provenance=weakest(vote.judgment.provenance for vote in one.votes),
+        provenance=weakest(judgment.provenance for judgment in judgments),
         prompt_id=prompt.id,
         chosen_id=chosen_id,
         rejected_id=rejected_id,
-        judgment_ids=tuple(sorted({vote.judgment.id for vote in one.votes})),
+        judgment_ids=tuple(sorted({judgment.id for judgment in judgments})),
         source=prompt.source,
         meta={key: prompt.meta[key] for key in ("kind",) if key in prompt.meta},
     )

@@ -16,7 +16,7 @@ from align.preference.pairing import pair
 from align.records import Candidate, Judgment, Preference, Prompt, canonical
 from align.store import jsonl
 
-VERSION = 2
+VERSION = 3
 
 
 def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
