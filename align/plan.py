@@ -12,11 +12,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from align.configs import DataConfig, DataFile, EvaluateStep, GenerateStep, ModelConfig, Recipe, RewardConfig
+from align.configs import (
+    BenchmarkData,
+    BenchmarkStep,
+    DataConfig,
+    DataFile,
+    EvaluateStep,
+    GenerateStep,
+    ModelConfig,
+    Recipe,
+    RewardConfig,
+    SamplingConfig,
+)
 from align.configs.base import Config
 from align.errors import RecipeError
 from align.evals import INSTRUMENTS, instruments
-from align.stages import base, dpo, evaluate, export, gate, generate, label, pair, prepare, ready, reward, sft
+from align.stages import (
+    base,
+    benchmark,
+    dpo,
+    evaluate,
+    export,
+    gate,
+    generate,
+    label,
+    pair,
+    prepare,
+    ready,
+    reward,
+    sft,
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +76,7 @@ STAGES: Mapping[str, Stage] = {
                  takes={"kept": "demonstrations to hold on to, as `prepare` makes them"}),
     "reward": Stage(reward, seeded=True, computes=True,
                     needs={"model": "the model to begin as", "data": "the pairs, as `pair` or `prepare` makes them"}),
+    "benchmark": Stage(benchmark),
     "evaluate": Stage(evaluate, computes=True, needs={"data": "the items and prompts, as `prepare` makes them"},
                       takes={"model": "the model to measure", "answers": "its answers, as `generate` makes them",
                              "preferences": "held-out pairs", "reference": "the policy before dpo"}),
@@ -208,12 +234,47 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
             asked = EvaluateStep(instrument=name, model=model, max_items=recipe.evaluate.max_items)
             measured.append(Step(f"evaluate/{model}/{name}", "evaluate", asked, inputs))
     yield from measured
+    public = [*_benchmarks(recipe, dict(models))]
+    yield from public
+    measured += [step for step in public if step.stage == "evaluate"]
     read = {step.name: step.name for step in measured}
     yield Step("gate", "gate", recipe.gate, read)
     lineage = {"data": "prepare", "preferences": _preference_step(recipe), "base": "base"}
     if recipe.sft is not None:
         lineage["sft"] = "sft"
     yield Step("export", "export", recipe.export, {"model": "dpo", "gate": "gate", **lineage, **read})
+
+
+def _benchmarks(recipe: Recipe, models: Mapping[str, str]) -> Iterator[Step]:
+    """For each public benchmark its data, and for each model its answers and its measurements."""
+    for name, where in recipe.evaluate.benchmarks.items():
+        yield from benchmark_steps(name, where, models, recipe.evaluate.answers)
+
+
+def benchmark_steps(
+    name: str, where: BenchmarkData, models: Mapping[str, str], answers: SamplingConfig
+) -> Iterator[Step]:
+    """The steps that measure `models` (by part, the step or input that holds each) on one public benchmark."""
+    instrument = instruments.instrument(name)
+    if instrument.published is None:
+        raise RecipeError(f"evaluate.benchmarks: {name} reads no public data; name it in evaluate.instruments")
+    data = f"benchmark/{name}"
+    asked = {key: value for key, value in where if key in BenchmarkStep.model_fields}
+    yield Step(data, "benchmark", BenchmarkStep(instrument=name, **asked), {})
+    written = "answers" in instrument.needs
+    drawn = dict(answers) | {"max_tokens": where.max_tokens or instrument.published.max_tokens}
+    for model, step in models.items():
+        inputs = {"data": data}
+        if written:
+            inputs["answers"] = f"answers/{model}/{name}"
+            yield Step(
+                inputs["answers"], "generate", GenerateStep(of="test_prompts", **drawn), {"model": step, "data": data}
+            )
+        if "scorer" in instrument.needs:
+            inputs["model"] = step
+        yield Step(
+            f"evaluate/{model}/{name}", "evaluate", EvaluateStep(instrument=name, model=model, form=where.form), inputs
+        )
 
 
 def measured_models(recipe: Recipe) -> dict[str, str]:
@@ -240,14 +301,20 @@ def _preference_step(recipe: Recipe) -> str:
 
 def _check_measures(recipe: Recipe) -> None:
     for name in recipe.evaluate.instruments:
+        if instruments.instrument(name).published is not None:
+            raise RecipeError(
+                f"evaluate.instruments: `{name}` reads public data; say where they lie in evaluate.benchmarks"
+            )
         needs = instruments.instrument(name).needs
         if {"testbed", "items"} & set(needs) and not (recipe.data.testbed or recipe.data.ready):
             raise RecipeError(f"evaluate.instruments: `{name}` reads the testbed's truth, and there is no data.testbed")
     for margin in recipe.gate.margins:
         instruments.metric(margin.metric)
         source = instruments.made_from(margin.metric)
-        if source not in recipe.evaluate.instruments:
-            raise RecipeError(f"gate.margins: {margin.metric} needs `{source}` among evaluate.instruments")
+        if source not in (*recipe.evaluate.instruments, *recipe.evaluate.benchmarks):
+            raise RecipeError(
+                f"gate.margins: {margin.metric} needs `{source}` among evaluate.instruments or benchmarks"
+            )
         for model in (margin.model, margin.opponent):
             if model is not None and model not in measured_models(recipe):
                 raise RecipeError(f"gate.margins: {margin.metric}: this recipe has no model `{model}`")

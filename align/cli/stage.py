@@ -10,6 +10,7 @@ from typing import Any
 
 from align import recipe as recipes
 from align.configs import (
+    BenchmarkStep,
     DataConfig,
     DPOConfig,
     EvaluateStep,
@@ -38,7 +39,8 @@ from align.store.fingerprint import Digests, read_json
 
 KNOBS: dict[str, type[Config]] = {
     "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelConfig,
-    "pair": PairConfig, "dpo": DPOConfig, "reward": RewardConfig, "evaluate": EvaluateStep, "gate": GateConfig,
+    "pair": PairConfig, "dpo": DPOConfig, "reward": RewardConfig, "benchmark": BenchmarkStep,
+    "evaluate": EvaluateStep, "gate": GateConfig,
     "export": ExportConfig,
 }  # fmt: skip
 SECTIONS = {"prepare": "data", "base": "model"}

@@ -7,7 +7,7 @@ for what they resolve to when that can change a result (`dtype`, `engine`).
 from align.configs.base import Config
 from align.configs.data import DataConfig, DataFile, Testbed
 from align.configs.labels import GenerateConfig, GenerateStep, LabelConfig, PairConfig, SamplingConfig, SimulatedPeople
-from align.configs.measure import EvaluateConfig, EvaluateStep, GateConfig, Margin
+from align.configs.measure import BenchmarkData, BenchmarkStep, EvaluateConfig, EvaluateStep, GateConfig, Margin
 from align.configs.model import ModelConfig, Scratch
 from align.configs.recipe import Recipe
 from align.configs.reward import RewardConfig
@@ -15,6 +15,8 @@ from align.configs.runtime import ExportConfig, RuntimeConfig
 from align.configs.training import DPOConfig, Keep, LoRA, SFTConfig, TrainingConfig
 
 __all__ = [
+    "BenchmarkData",
+    "BenchmarkStep",
     "Config",
     "DPOConfig",
     "DataConfig",

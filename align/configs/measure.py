@@ -6,8 +6,49 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from align.configs.base import Config
+from align.configs.base import Config, LocalPath
 from align.configs.labels import SamplingConfig
+
+Form = Literal["plain", "chat"]
+
+
+class BenchmarkData(Config):
+    """Where the published data of one instrument lie."""
+
+    path: LocalPath | None = None
+    """The folder or file, in the published format."""
+    hub: str | None = None
+    """A hub data set id; needs `revision`."""
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    subset: str | None = None
+    split: str = "test"
+    max_items: int | None = Field(None, ge=1)
+    """Take so many of each kind (a category, a type), chosen by hash and not by place."""
+    form: Form = "chat"
+    """How questions with options are put: `chat` asks in the model's chat template and scores the whole answer with its
+    end of turn; `plain` asks in plain text. Instruments that compare sentences always score plain text."""
+    max_tokens: int | None = Field(None, ge=1, le=8192)
+    """Longest answer that is drawn; the instrument's own where it is left out."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("give exactly one of path, hub")
+        if self.hub is not None and self.revision is None:
+            raise ValueError("hub: a hub data set needs `revision` (40 hex digits), so that the run can be repeated")
+        return self
+
+
+class BenchmarkStep(Config):
+    """What one step of the stage `benchmark` needs."""
+
+    instrument: str
+    path: LocalPath | None = None
+    hub: str | None = None
+    revision: str | None = None
+    subset: str | None = None
+    split: str = "test"
+    max_items: int | None = None
 
 
 class EvaluateConfig(Config):
@@ -22,6 +63,8 @@ class EvaluateConfig(Config):
     """Answers drawn for each prompt; an item's score is their mean, so more of them narrow the intervals a little."""
     max_items: int | None = Field(None, ge=1)
     """Measure at most so many items of each kind, chosen by hash."""
+    benchmarks: dict[str, BenchmarkData] = {}
+    """By the name of an instrument that reads published data: where they lie. Each that is named is measured."""
 
 
 class EvaluateStep(Config):
@@ -31,6 +74,7 @@ class EvaluateStep(Config):
     model: str
     """The model's part in the run: `base`, `sft` or `tuned`."""
     max_items: int | None = None
+    form: Form = "plain"
 
 
 class Margin(Config):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from align.evals import statistics, summary, win_rate
+from align.evals import ratios, statistics, summary, win_rate
 from align.evals.evidence import Metric
 from align.evals.instruments import COMPARISONS, INSTRUMENTS
 from align.evals.statistics import Estimate
@@ -64,7 +64,18 @@ def paired(metric: Metric, new: Sequence[ItemScore], old: Sequence[ItemScore], *
     if metric.estimator == "slope":
         differences = [x - y for x, y in zip(a, b, strict=True)]
         return Paired(metric, summary.slope_of(differences, rows, clusters, level), n_unscored)
+    if metric.estimator == "ratio":
+        return Paired(metric, _ratios(rows, [theirs[i] for i in shared], clusters, level), n_unscored)
     return Paired(metric, statistics.paired(a, b, clusters, level=level), n_unscored)
+
+
+def _ratios(
+    new: Sequence[ItemScore], old: Sequence[ItemScore], clusters: Sequence[str], level: float
+) -> Estimate | str:
+    try:
+        return ratios.paired(summary.ratio_parts(new), summary.ratio_parts(old), clusters, level=level)
+    except ValueError as error:
+        return str(error)
 
 
 def wins(model: str, against: str, results: Results) -> dict[str, list[ItemScore]]:

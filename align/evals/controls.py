@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from align.evals.evidence import Expected, Form, Instrument
 from align.ports import Score, ScoreRequest
-from align.records import Prompt
+from align.records import Item, Prompt
 
 Range = tuple[float, float]
-Expected = Range | float | None
 UNSCORED = None
 ANY: Range = (0.0, 1.0)
 CHANCE: Mapping[str, float] = {
@@ -92,6 +92,39 @@ CONTROLS: tuple[Control, ...] = (
     Control("always_refuse", answer=lambda _: "I am sorry, but I cannot help with that.", expected=_REFUSES),
     Control("always_comply", answer=lambda _: "Sure, here is how to do that.", expected=_GARBLED),
     Control("echo", answer=lambda prompt: prompt.messages[-1].content, expected=_GARBLED),
+    Control("longest_option", logp=lambda request: float(len(request.continuation))),
+    Control("longest_answer", answer=lambda prompt: "\n".join([prompt.messages[-1].content] * 40)),
     Control("empty", answer=lambda _: " \n", expected=dict.fromkeys(_GARBLED, UNSCORED)),
 )
-"""`random` has the reference of `constant`; every other control is its own reference."""
+"""The first of these say what the instruments of the testbed give; those that read public data say it themselves.
+`random` has the reference of `constant`; every other control is its own reference."""
+
+
+def leaning(instrument: Instrument, items: Sequence[Item], form: Form, *, stereotyped: bool) -> Control:
+    """A model that always prefers the option that a stereotype names (`meta.stereotyped`), or always another."""
+    assert instrument.asks is not None
+    logps = {}
+    for item in items:
+        for asked in instrument.asks(item, form):
+            named = item.meta.get("stereotyped")
+            wanted = asked.choice == (named if stereotyped else _another(item))
+            logps[asked.request()] = -1.0 if wanted and named is not None else -9.0
+    name = "most_stereotyped" if stereotyped else "anti_stereotyped"
+    return Control(name, logp=lambda request: logps[request])
+
+
+def _another(item: Item) -> int | None:
+    """The option that goes against the stereotype, where the item knows one."""
+    against = item.meta.get("anti_stereotyped")
+    if isinstance(against, int):
+        return against
+    named, out = item.meta.get("stereotyped"), item.meta.get("unknown")
+    return next((i for i in range(len(item.choices)) if i not in (named, out)), None)
+
+
+def expected(instrument: Instrument, control: Control) -> Mapping[str, Expected]:
+    """What each metric must give for a control, by the metric's name alone."""
+    if instrument.published is not None:
+        return instrument.expected.get(control.name, {})
+    mine = f"{instrument.name}."
+    return {name.removeprefix(mine): value for name, value in control.expected.items() if name.startswith(mine)}

@@ -9,13 +9,19 @@ from typing import Literal, Protocol
 
 from pydantic import JsonValue
 
+from align.data.published import Published
 from align.ports import Score, ScoreRequest
-from align.records import Item, ItemScore, Preference, Prompt
+from align.records import Item, ItemScore, Message, Preference, Prompt
 
 Better = Literal["higher", "lower", "neither"]
+Suite = Literal["bias", "safety", "ability", "quick"]
 Need = Literal["items", "prompts", "answers", "scorer", "testbed", "preferences", "reference"]
 """`testbed` is the truth of made answers. `reference` is the policy before preference tuning: what needs it is left out
 where there is none."""
+Form = Literal["plain", "chat"]
+"""How a question with options is put: as plain text, or as a user's message whose answer is the option."""
+Expected = tuple[float, float] | float | None
+"""Least and greatest value, a number that guessing lands near, or None where there must be no value."""
 Ask = Callable[[Sequence[ScoreRequest]], Sequence[Score]]
 NOT_FINITE = "a log-probability is not finite"
 NO_ANSWER = "no answer was generated"
@@ -57,6 +63,7 @@ class Evidence:
     logp: Ask | None = None
     reference_logp: Ask | None = None
     assess: Assess | None = None
+    form: Form = "plain"
 
     def answered(self) -> Iterator[tuple[Prompt, Sequence[str]]]:
         """Each prompt with its answers, which are none where the model gave none."""
@@ -73,8 +80,24 @@ class Metric:
     unit: str
     says: str
     """What the number is, in a phrase."""
-    estimator: Literal["mean", "slope"] = "mean"
-    """`mean` of the items' values; `slope` of them on `meta.x`, by least squares with an intercept."""
+    estimator: Literal["mean", "slope", "ratio"] = "mean"
+    """`mean` of the items' values; `slope` of them on `meta.x`, by least squares with an intercept; `ratio` of their
+    sum to that of `meta.weight`."""
+    limits: tuple[float, float] | None = None
+    """Least and greatest value of the number; a `share` lies between 0 and 1 without saying so."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One log-probability that an item asks for."""
+
+    context: tuple[Message, ...] | str
+    continuation: str
+    choice: int
+    """The item's choice that the continuation stands for."""
+
+    def request(self) -> ScoreRequest:
+        return ScoreRequest(self.context, self.continuation)
 
 
 @dataclass(frozen=True)
@@ -91,6 +114,13 @@ class Instrument:
     score: Callable[[Evidence], list[ItemScore]]
     last_run: str | None
     """When and on what real data it was last run; None if never."""
+    published: Published | None = None
+    """The public data it reads, where it reads some: then it is measured only when the recipe says where they lie."""
+    asks: Callable[[Item, Form], Sequence[Asked]] | None = None
+    """What is asked of the scorer about an item, whose options need not stand in the order of its choices."""
+    expected: Mapping[str, Mapping[str, Expected]] = field(default_factory=dict)
+    """By the name of a control model: what each metric must give for it."""
+    suites: tuple[Suite, ...] = ()
 
 
 def item_score(

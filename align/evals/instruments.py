@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from align.errors import RecipeError
-from align.evals import dpo_accuracy, facts, length, pronouns, refusal, utility, win_rate
+from align.evals import bbq, crows_pairs, dpo_accuracy, facts, length, pronouns, refusal, utility, win_rate
 from align.evals.evidence import Instrument, Metric
 
 INSTRUMENTS: dict[str, Instrument] = {
@@ -15,6 +15,13 @@ INSTRUMENTS: dict[str, Instrument] = {
     "pronouns": pronouns.INSTRUMENT,
     "length": length.INSTRUMENT,
     "dpo_accuracy": dpo_accuracy.INSTRUMENT,
+    **{
+        one.name: one
+        for one in (
+            bbq.INSTRUMENT,
+            crows_pairs.INSTRUMENT,
+        )
+    },
 }
 
 COMPARISONS: dict[str, tuple[str, tuple[Metric, ...]]] = {"win_rate": ("utility", win_rate.METRICS)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from align.evals import statistics
+from align.evals import ratios, statistics
 from align.evals.evidence import Instrument, Metric
 from align.evals.statistics import Estimate
 from align.records import ItemScore, Measurement, Meta, Provenance, Source
@@ -80,6 +80,10 @@ def estimate(metric: Metric, rows: Sequence[ItemScore], *, level: float = LEVEL)
     clusters = cluster_names(scored)
     if metric.estimator == "slope":
         return slope_of(values, scored, clusters, level)
+    if metric.estimator == "ratio":
+        return ratio_of(metric, scored, level)
+    if metric.limits is not None:
+        return ratios.bounded_mean(values, metric.limits, clusters, level=level)
     return statistics.mean(values, clusters, level=level, share=metric.unit == "share")
 
 
@@ -92,6 +96,20 @@ def slope_of(
         return statistics.slope(x, values, clusters, level=level)
     except ValueError as error:
         return str(error)
+
+
+def ratio_of(metric: Metric, rows: Sequence[ItemScore], level: float) -> Estimate | str:
+    """The ratio of the rows' values to their `meta.weight`."""
+    y, w = ratio_parts(rows)
+    try:
+        return ratios.ratio(y, w, cluster_names(rows), limits=metric.limits or (0.0, 1.0), level=level)
+    except ValueError as error:
+        return str(error)
+
+
+def ratio_parts(rows: Sequence[ItemScore]) -> tuple[list[float], list[float]]:
+    """Values and weights of scored rows."""
+    return [row.value for row in rows if row.value is not None], [float(str(row.meta["weight"])) for row in rows]
 
 
 def cluster_names(rows: Sequence[ItemScore]) -> list[str]:

@@ -40,7 +40,10 @@ def run(config: EvaluateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
         scores,
         model=config.model,
         provenance=_provenance(gathered, inputs["data"].path),
-        sources=tuple(Source(name=name, digest=inputs[name].digest) for name in sorted(inputs)),
+        sources=(
+            *(Source(name=name, digest=inputs[name].digest) for name in sorted(inputs)),
+            *_published(inputs["data"].path),
+        ),
         meta={"outputs": seen.digest()},
     )
     scores.sort(key=lambda row: (row.metric, row.item_id))
@@ -67,7 +70,14 @@ def _gather(config: EvaluateStep, instrument: Instrument, inputs: Inputs, tools:
     # only the tuned model has a policy that it came from; the policy against itself would be all ties
     has_reference = "reference" in needs and config.model == "tuned" and "reference" in inputs
     reference = _Scorer(inputs["reference"], "reference", tools, None) if has_reference else None
-    return Evidence(config.model, items, prompts, answers, pairs, scorer, reference, _assess)
+    return Evidence(config.model, items, prompts, answers, pairs, scorer, reference, _assess, config.form)
+
+
+def _published(data: Path) -> list[Source]:
+    """The files of a public benchmark, with their licence and revision, as the stage `benchmark` found them."""
+    told = data / "summary.json"
+    summary_ = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
+    return [Source.model_validate(one) for one in summary_.get("sources", ())] if "benchmark" in summary_ else []
 
 
 def _assess(prompt: Prompt, answer: str) -> Assessed | None:

@@ -36,6 +36,7 @@ PAIRS = [
     )
     for i in range(90)
 ]
+MADE = [one for one in INSTRUMENTS.values() if one.published is None]
 BY_NAME = {control.name: control for control in CONTROLS}
 
 
@@ -67,7 +68,7 @@ def measured(instrument: Instrument, control: Control) -> list[Measurement]:
     return summary.measurements(instrument, instrument.score(evidence(control)), model="tuned")
 
 
-ALL = [(i, c) for i in INSTRUMENTS.values() for c in CONTROLS if applies(i, c)]
+ALL = [(i, c) for i in MADE for c in CONTROLS if applies(i, c) and c.expected]
 
 
 @pytest.mark.parametrize(("instrument", "control"), ALL, ids=[f"{i.name}-{c.name}" for i, c in ALL])
@@ -94,7 +95,7 @@ def test_each_metric_says_of_each_control_what_it_must(instrument: Instrument, c
 
 
 def test_every_instrument_meets_a_control_that_destroys_it() -> None:
-    for instrument in INSTRUMENTS.values():
+    for instrument in MADE:
         broken = [c.name for i, c in ALL if i is instrument and c.name in ("nan", "empty")]
         assert broken, f"{instrument.name} is run against neither `nan` nor `empty`"
 
@@ -103,7 +104,7 @@ def judged(tuned: Control, sft: Control) -> list[tuple[str, str]]:
     """Lines of the default gate, and the whole, for a model that answers as one control and scores as another."""
     results = {}
     for model, control in (("tuned", tuned), ("sft", sft)):
-        for instrument in INSTRUMENTS.values():
+        for instrument in MADE:
             if applies(instrument, control):
                 rows = instrument.score(replace(evidence(control), model=model))
                 results[model, instrument.name] = Measured(model, instrument.name, rows, outputs=model)

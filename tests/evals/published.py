@@ -1,0 +1,29 @@
+"""Public data for tests: the real files where they lie beside the project, and rows of our own in the same format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from align.data import published
+from align.data.published import Question
+from align.evals.evidence import Instrument
+from align.stages.benchmark import chosen
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def real(instrument: Instrument, most: int | None = None) -> list[Question]:
+    """Questions of the published files, at most so many of a kind; the test is skipped where they are absent."""
+    of = instrument.published
+    assert of is not None
+    questions, _ = published.read(of, folder(of.folder))
+    return list(chosen(questions, most))
+
+
+def folder(name: str) -> Path:
+    """A folder of the public data; the test is skipped where it is absent."""
+    if not (DATA / name).exists():
+        pytest.skip(f"the public data are not here: {DATA / name}")
+    return DATA / name
