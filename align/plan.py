@@ -234,7 +234,7 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
             asked = EvaluateStep(instrument=name, model=model, max_items=recipe.evaluate.max_items)
             measured.append(Step(f"evaluate/{model}/{name}", "evaluate", asked, inputs))
     yield from measured
-    public = [*_benchmarks(recipe, dict(models))]
+    public = [*_benchmarks(recipe, {str(name): step for name, step in models.items()})]
     yield from public
     measured += [step for step in public if step.stage == "evaluate"]
     read = {step.name: step.name for step in measured}

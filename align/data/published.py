@@ -49,7 +49,7 @@ class Published:
 
 
 def read(published: Published, path: Path) -> tuple[list[Question], list[Source]]:
-    """Every question in `path` (a file or a folder) and the files they came from; RecordError where it is another set."""
+    """Every question in a file or folder, and the files they came from; RecordError where it is another set."""
     found = files(published, path)
     questions = list(published.questions(row for file in found for row in _checked(published, rows(file), str(file))))
     if not questions:

@@ -1,7 +1,7 @@
 """Ratios of sums, and means that lie between two limits: intervals that stay honest near their ends.
 
 Precision, recall, F1 and the bias score of disambiguated questions are sums over sums: Σ y / Σ w over items. Their
-error is that of the mean of the residuals y − R·w, clustered as the items are (linearisation; Cochran 1977, section 6.5).
+error is that of the mean of the residuals y − R·w, clustered as the items are (Cochran 1977, section 6.5).
 """
 
 from __future__ import annotations
