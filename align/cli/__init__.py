@@ -137,6 +137,10 @@ def _parser() -> argparse.ArgumentParser:
     schema = _command(commands, "schema", "write the JSON Schema of every record and of the recipe")
     schema.add_argument("folder", nargs="?", type=Path, default=Path("data_schemas"), metavar="FOLDER")
 
+    from align.cli.argilla import add_commands
+
+    add_commands(_command(commands, "argilla", "run the server at which people judge: up, down, status, users, backup"))
+
     for name in STAGES:
         stage = _command(commands, name, f"run the stage `{name}` alone")
         stage.add_argument(

@@ -1,0 +1,147 @@
+"""`align argilla`: the server at which people judge, run on this machine; who may sign in there, how far they are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from align.adapters.argilla.home import Home
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Its own commands, below `align argilla`."""
+    parser.set_defaults(obey=lambda _: _helped(parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, about: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        made.add_argument("--home", type=Path, metavar="FOLDER", help="where it is kept (default: $ALIGN_ARGILLA_HOME, "
+                          "or ~/.local/share/align-prefs/argilla)")  # fmt: skip
+        made.set_defaults(obey=globals()[name])
+        return made
+
+    start = command("up", "start the server, and wait until it answers; builds its environment the first time")
+    start.add_argument("--host", default="127.0.0.1", help="who may reach it (default: this machine alone)")
+    start.add_argument("--port", type=int, help="default: that of last time, or 6900; 0 is any free one")
+    start.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="longest wait (default 60)")
+    start.add_argument("--order", choices=("started", "random"), default="started",
+                       help="where several people judge each record: begun ones first (the default), or at random")  # fmt: skip
+    command("down", "let the server finish what is under way, and stop it")
+    state = command("status", "say where it is, and how far each data set and each annotator is")
+    state.add_argument("--json", action="store_true", help="print JSON")
+    people = command("users", "list accounts, or make some: `users add alice bob`")
+    people.add_argument("action", nargs="?", choices=("add",))
+    people.add_argument("names", nargs="*", metavar="NAME")
+    kinds = people.add_mutually_exclusive_group()
+    kinds.add_argument("--simulated", action="store_const", dest="kind", const="simulated", default="human",
+                       help="accounts that scripts use: their judgments are marked so for ever")  # fmt: skip
+    kinds.add_argument("--judge", action="store_const", dest="kind", const="judge", help="accounts that models use")
+    people.add_argument("--workspace", metavar="NAME", help="whose data sets they see (default: align)")
+    people.add_argument("--json", action="store_true", help="print JSON")
+    copy = command("backup", "make a whole copy while people work; `--home` on the copy brings it up")
+    copy.add_argument("folder", type=Path, metavar="FOLDER", help="must not exist yet")
+    install = command("install", "build the server's environment, and nothing else")
+    install.add_argument("--again", action="store_true", help="even where it stands already")
+
+
+def _helped(parser: argparse.ArgumentParser) -> int:
+    parser.print_help()
+    return 0
+
+
+def _home(arguments: argparse.Namespace) -> Home:
+    from align.adapters.argilla.home import Home
+
+    return Home(arguments.home)
+
+
+def up(arguments: argparse.Namespace) -> int:
+    from align.adapters.argilla import environment
+    from align.adapters.argilla import home as homes
+    from align.adapters.argilla.hosts import is_loopback
+
+    home = _home(arguments)
+    if not is_loopback(arguments.host):
+        print(f"align: --host {arguments.host}: whoever can reach this machine can try to sign in, and passwords and "
+              "answers cross the network in the clear; put a proxy with https in front of it", file=sys.stderr)  # fmt: skip
+    if not environment.is_whole(environment.folder()):
+        print("building Argilla's own environment, once: about a minute", file=sys.stderr)
+    url = homes.up(home, host=arguments.host, port=arguments.port, wait=arguments.wait, order=arguments.order)
+    print(f"Argilla is up at {url}")
+    print(f"its owner's name, password and key are in {home.path / 'credentials.json'}")
+    if len(home.kinds()) == 0:
+        print("next: align argilla users add NAME …   (whoever is to judge)")
+    return 0
+
+
+def down(arguments: argparse.Namespace) -> int:
+    from align.adapters.argilla import home as homes
+
+    print(homes.down(_home(arguments)))
+    return 0
+
+
+def users(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from align.adapters.argilla import accounts
+    from align.errors import UsageError
+
+    home = _home(arguments)
+    if arguments.action is None:
+        found = accounts.users(home)
+    elif not arguments.names:
+        raise UsageError("users add: whom? give at least one name")
+    else:
+        found = accounts.add_users(home, arguments.names, arguments.kind, workspace=arguments.workspace)
+    if arguments.json:
+        print(json.dumps([{k: v for k, v in asdict(one).items() if k != "api_key"} for one in found], indent=1))
+        return 0
+    for one in found:
+        told = one.kind or ("runs the server" if one.role == "owner" else "of no known kind; say it by `users add`")
+        print(f"{one.username:<24} {told:<16}" + (f" password {one.password}" if one.password else ""))
+    if any(one.password for one in found):
+        print("these passwords are shown this once; people sign in at " + home.credentials().url)
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    from align.adapters.argilla.progress import progress
+
+    home = _home(arguments)
+    told: dict[str, Any] = progress(home)
+    if arguments.json:
+        print(json.dumps(told, indent=1))
+    elif not told["running"]:
+        print(f"not running; its folder is {home.path}; run: align argilla up")
+    else:
+        print(f"{told['url']} (process {told['pid']}, since {told['since']})")
+        for one in told["datasets"]:
+            print(f"{one['workspace']}/{one['name']}: {one['completed']} of {one['records']} records completed "
+                  f"({one['min_submitted']} answers each)")  # fmt: skip
+            for name, said in one["annotators"].items():
+                print(f"  {name:<24} {said['submitted']:>6} submitted {said['draft']:>6} drafts "
+                      f"{said['discarded']:>6} discarded")  # fmt: skip
+        if not told["datasets"]:
+            print("no data sets yet; `align run` on a recipe with `label: {desk: argilla}` makes one")
+    return 0 if told["running"] else 1
+
+
+def backup(arguments: argparse.Namespace) -> int:
+    from align.adapters.argilla.backup import backup as copied
+
+    told = copied(_home(arguments), arguments.folder)
+    print(f"{arguments.folder}: {told['records']} records, {told['responses']} answers, {told['users']} accounts")
+    return 0
+
+
+def install(arguments: argparse.Namespace) -> int:
+    from align.adapters.argilla import environment
+
+    python, seconds = environment.built(again=arguments.again)
+    print(f"{python.parents[1]}: " + (f"built in {seconds:.0f} s" if seconds else "stands already"))
+    return 0
