@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from align.evals import statistics
 from align.evals.statistics import Estimate, Floats
 
 BINS = 10
-DRAWS = 1000
+DRAWS = 500
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,21 @@ def _losses(table: Floats, t: float) -> Floats:
 
 
 def _ece(sure: Floats, won: Floats) -> float:
-    return float(sum(row["share"] * abs(row["sure"] - row["right"]) for row in _bins(sure, won)))
+    order, starts = _cut(sure)
+    gaps = np.add.reduceat(sure[order] - won[order], starts)
+    return float(np.abs(gaps).sum() / len(sure))
 
 
 def _bins(sure: Floats, won: Floats) -> list[dict[str, float]]:
-    order = np.argsort(sure, kind="stable")
-    parts = np.array_split(order, min(BINS, max(1, len(order) // 5)))
+    order, starts = _cut(sure)
     return [
-        {"sure": float(sure[p].mean()), "right": float(won[p].mean()), "n": len(p), "share": len(p) / len(order)}
-        for p in parts
+        {"sure": float(sure[part].mean()), "right": float(won[part].mean()), "n": len(part)}
+        for part in np.split(order, starts[1:])
     ]
+
+
+def _cut(sure: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The bets from the least sure to the surest, and where each bin of equal counts begins."""
+    n = len(sure)
+    n_bins = min(BINS, max(1, n // 5))
+    return np.argsort(sure, kind="stable"), np.arange(n_bins) * n // n_bins

@@ -73,6 +73,7 @@ AttentionInterface.register(NAME, tree_attention)
 
 
 @lru_cache(maxsize=512)
+@torch.inference_mode(False)  # a mask first made for reading alone must serve training too
 def hidden_keys(n_queries: int, n_keys: int, window: int | None, device: str) -> torch.Tensor:
     """True where a query may not look: [n_queries, n_keys], the last query facing the last key."""
     place = torch.arange(n_queries, device=device)[:, None] + (n_keys - n_queries)
@@ -82,6 +83,7 @@ def hidden_keys(n_queries: int, n_keys: int, window: int | None, device: str) ->
 
 
 @lru_cache(maxsize=512)
+@torch.inference_mode(False)
 def added_mask(n_queries: int, n_keys: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
     """`hidden_keys` as 0 and -inf."""
     hidden = hidden_keys(n_queries, n_keys, window, "cpu")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
+import torch
+from transformers.modeling_outputs import SequenceClassifierOutputWithPast
+
 from align.errors import ModelError
+from align.models import trees
 from align.models.chat import Chat
 from align.models.folder import inspect_folder, tensor_headers, weight_files
 from align.models.load import finite, first_line, load_tokenizer
+from align.models.packing import BUDGET, Pack, bundle_rows, first_fit
 from align.records import Message
 
 HEADS = ("score.weight", "classifier.weight")
@@ -40,8 +46,6 @@ def load_reward(folder: Path, *, attention: str = "sdpa", device: str = "cpu") -
 
 def new_reward(folder: Path, *, init_std: float, seed: int, attention: str = "sdpa") -> tuple[Any, Any]:
     """A reward model on the weights of `folder`, its head drawn anew by `seed` where the folder has none."""
-    import torch
-
     inspect_folder(folder, needs_chat_template=True)
     model, missing = _sequence_classifier(folder, attention)
     head = [name for name in missing if name.endswith(HEADS)]
@@ -59,7 +63,6 @@ def new_reward(folder: Path, *, init_std: float, seed: int, attention: str = "sd
 
 
 def _sequence_classifier(folder: Path, attention: str) -> tuple[Any, list[str]]:
-    import torch
     from transformers import AutoModelForSequenceClassification
 
     try:
@@ -95,22 +98,60 @@ def pad(model: Any, tokenizer: Any) -> None:
     model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def scores(model: Any, rows: Sequence[Sequence[int]], pad_id: int) -> list[float]:
-    """The score of each conversation of tokens, computed together, padded on the right."""
-    import torch
-
+def block(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask [N, T] of conversations, padded on the right; ModelError where one ends with the padding."""
     longest = max(map(len, rows))
-    input_ids_BT = torch.full((len(rows), longest), pad_id, dtype=torch.long)
-    mask_BT = torch.zeros(len(rows), longest, dtype=torch.long)
+    input_ids_NT = torch.full((len(rows), longest), pad_id, dtype=torch.long)
+    mask_NT = torch.zeros(len(rows), longest, dtype=torch.long)
     for i, ids in enumerate(rows):
         if ids[-1] == pad_id:
             raise ModelError(
                 f"a conversation ends with the padding token ({pad_id}), behind which its score could not be read; "
                 "give the reward model's tokenizer another pad_token"
             )
-        input_ids_BT[i, : len(ids)] = torch.tensor(ids)
-        mask_BT[i, : len(ids)] = 1
-    device = next(model.parameters()).device
+        input_ids_NT[i, : len(ids)] = torch.tensor(ids)
+        mask_NT[i, : len(ids)] = 1
+    return input_ids_NT, mask_NT
+
+
+def take_packs(model: Any) -> None:
+    """Let a reward model be called with `packs`, flat rows of prompt trees, as well as with a padded block.
+
+    It stays transformers' and PEFT's model, under whatever wrapper a launcher puts around it.
+    """
+    base = trees.unwrapped(model)
+
+    def forward(self: Any, *args: Any, packs: Sequence[Pack] | None = None, **kwargs: Any) -> Any:
+        if packs is None:
+            return type(self).forward(self, *args, **kwargs)
+        return SequenceClassifierOutputWithPast(logits=torch.cat([scores_of(self, pack) for pack in packs])[:, None])
+
+    base.forward = MethodType(forward, base)
+
+
+def scores_of(base: Any, pack: Pack) -> torch.Tensor:
+    """The scores [A] of a flat row's answers, in the order of its names; the head in float32 even under autocast."""
+    state_AC = trees.last_hidden(base, pack)
+    head = base.score if hasattr(base, "score") else base.classifier
+    with torch.autocast(state_AC.device.type, enabled=False):
+        scores_A1: torch.Tensor = head(state_AC.to(torch.promote_types(state_AC.dtype, torch.float32)))
+    return scores_A1[:, 0]
+
+
+def scores(model: Any, rows: Sequence[Sequence[int]], pad_id: int) -> list[float]:
+    """The score of each conversation of tokens; rows that begin alike are computed as one tree where the model can."""
+    if not trees.supported(model):
+        input_ids_NT, mask_NT = (x.to(next(model.parameters()).device) for x in block(rows, pad_id))
+        with torch.inference_mode():
+            logits_N1 = model(input_ids=input_ids_NT, attention_mask=mask_NT, use_cache=False).logits
+        return [float(x) for x in logits_N1[:, 0].float()]
+    # equal conversations are one row, for a row that begins another has no token of its own in the tree
+    names = {row: n for n, row in enumerate(dict.fromkeys(map(tuple, rows)))}
+    bundles = bundle_rows(list(names), [(len(row) - 1,) for row in names])
+    found = [0.0] * len(names)
     with torch.inference_mode():
-        logits_B1 = model(input_ids=input_ids_BT.to(device), attention_mask=mask_BT.to(device), use_cache=False).logits
-    return [float(x) for x in logits_B1[:, 0].float()]
+        for bin_ in first_fit(bundles, BUDGET, keep_last=True):
+            pack = Pack(bin_, keep_last=True)
+            for (n, _), score in zip(pack.names, scores_of(trees.unwrapped(model), pack), strict=True):
+                found[n] = float(score)
+    return [found[names[tuple(row)]] for row in rows]

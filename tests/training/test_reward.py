@@ -7,15 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from trl import RewardConfig as TrlRewardConfig
+from trl import RewardTrainer
 
 from align.adapters.reward import TransformersRewarder
 from align.configs import LoRA, RewardConfig, RuntimeConfig
-from align.errors import ModelError
+from align.errors import ModelError, RecordError
+from align.models.chat import Chat
+from align.models.load import load_tokenizer
+from align.models.reward import new_reward, take_packs
 from align.preference.rewards import bradley_terry_loss
 from align.records import Preference, Ranking
 from align.store import jsonl
+from align.training.loop import Pace
+from align.training.reward import Rewarding, arguments
+from align.training.reward_rows import Collator, lengths, table
 from align.training.trainer import TransformersTrainer
-from tests.training.tiny import LIVES, Place, World, question, turn
+from tests.training.tiny import LIVES, Place, World, digests, killed, question, turn
 
 RUNTIME = RuntimeConfig(device="cpu", dtype="float32", threads=1)
 QUICK: dict[str, Any] = {"learning_rate": 3e-3, "batch_size": 4, "epochs": 6}
@@ -82,3 +93,120 @@ def test_a_reward_model_that_is_ready_is_taken_and_a_language_model_is_not(world
     assert rewards(out / "model", asked) == rewards(tmp_path / "made" / "model", asked)
     with pytest.raises(ModelError, match="no weights for a reward head"):
         trainer.reward(RewardConfig(ready=str(world.model)), None, {}, {}, out, place)
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
+def test_loss_and_gradient_are_those_of_trls_own_trainer(packed: bool, world: World, tmp_path: Path) -> None:
+    config = RewardConfig(centre=0.05, batch_size=4)
+    model, tokenizer = new_reward(world.model, init_std=0.3, seed=1)
+    chat = Chat(tokenizer, [tokenizer.eos_token_id])
+    files = {"preferences": one_pair_a_prompt(world, tmp_path), "rankings": None}
+    rows, _ = table(files, chat, config, most=128)
+    ours = Rewarding(
+        rules=config,
+        n_tokens={"train": lengths(rows)},
+        model=model,
+        args=arguments(config, Pace(1, 0, 1, 4, 1), Place(tmp_path), has_held_out=False),
+        data_collator=Collator(tokenizer.pad_token_id, config, packed=packed),
+        train_dataset=rows,
+        processing_class=tokenizer,
+    )
+    if packed:
+        take_packs(model)
+    pairs = Dataset.from_list(
+        [
+            {
+                "chosen_ids": row["prompt_ids"] + row["answer_ids"][0],
+                "rejected_ids": row["prompt_ids"] + row["answer_ids"][1],
+            }
+            for row in rows
+        ]
+    )
+    settings = TrlRewardConfig(
+        str(tmp_path / "trl"), center_rewards_coefficient=0.05, use_cpu=True, bf16=False, report_to="none",
+        gradient_checkpointing=False,
+    )  # fmt: skip
+    again, _ = new_reward(world.model, init_std=0.3, seed=1)
+    theirs = RewardTrainer(again, settings, train_dataset=pairs, processing_class=tokenizer)
+    found = []
+    for trainer, given in ((ours, rows), (theirs, pairs)):
+        trainer.model.train()
+        loss = trainer.compute_loss(trainer.model, trainer.data_collator([given[i] for i in range(len(given))]))
+        loss.backward()
+        parts = {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None}
+        metrics = {k: v[-1] for k, v in trainer._metrics["train"].items() if k != "num_tokens"}
+        found.append((float(loss.detach()), parts, metrics))
+    assert found[0][0] == pytest.approx(found[1][0], rel=2e-5)
+    assert found[0][2] == pytest.approx(found[1][2], rel=2e-4, abs=1e-5)
+    assert set(found[0][1]) == set(found[1][1])
+    for name, gradient in found[1][1].items():
+        assert float((found[0][1][name] - gradient).norm()) <= 2e-4 * float(gradient.norm()) + 1e-7, name
+
+
+def one_pair_a_prompt(world: World, folder: Path) -> Path:
+    pairs = list(jsonl.read(world.preferences, Preference))[::2]
+    jsonl.write(folder / "one.jsonl", pairs)
+    return folder / "one.jsonl"
+
+
+def test_adding_up_micro_batches_is_the_whole_batch(world: World, tmp_path: Path) -> None:
+    ends = []
+    for micro in (1, 3):
+        config = RewardConfig(learning_rate=1e-3, batch_size=3, micro_batch_size=micro, epochs=4)
+        train(config, world, tmp_path / str(micro))
+        rows = [row for _, row in jsonl.rows(tmp_path / str(micro) / "log.jsonl")]
+        ends.append([row["eval_loss"] for row in rows if row["phase"] == "eval"])
+    assert ends[0] == pytest.approx(ends[1], abs=2e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_run_killed_half_way_ends_as_one_that_was_not(dtype: str, world: World, tmp_path: Path) -> None:
+    config = RewardConfig(**QUICK, checkpoint_every=2)
+    train(config, world, tmp_path / "whole", dtype=dtype)
+    assert killed(lambda: train(config, world, tmp_path / "broken", dtype=dtype, dies=("reward", 7)))  # type: ignore[arg-type,return-value]
+    train(config, world, tmp_path / "broken", dtype=dtype)
+    whole, broken = (
+        {n: d for n, d in digests(tmp_path / which).items() if not n.startswith("work")}
+        for which in ("whole", "broken")
+    )
+    assert whole == broken
+
+
+def test_transformers_and_trl_read_the_score_that_we_read(world: World, tmp_path: Path) -> None:
+    train(RewardConfig(**QUICK), world, tmp_path)
+    pairs = list(jsonl.read(world.preferences, Preference))
+    conversations = [side for both in zip(*sides(pairs), strict=True) for side in both]
+    ours = rewards(tmp_path / "model", conversations)
+    # as TRL's GRPO reads a reward model that it is given by its path
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model", num_labels=1, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    model.config.pad_token_id = tokenizer.pad_token_id
+    texts = [
+        tokenizer.apply_chat_template([m.model_dump(exclude_none=True) for m in c], tokenize=False)
+        for c in conversations
+    ]
+    block = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right", add_special_tokens=False)
+    with torch.inference_mode():
+        theirs = model(**{k: v for k, v in block.items() if k != "token_type_ids"}).logits[:, 0].tolist()
+    assert ours == pytest.approx(theirs, abs=1e-5)
+    assert max(ours) - min(ours) > 0.1
+
+
+def test_what_cannot_be_used_is_counted_and_nothing_to_learn_from_is_refused(world: World, tmp_path: Path) -> None:
+    chat = Chat(load_tokenizer(world.model), [])
+    asked, yes, long = (turn("user", "Well?"),), (turn("assistant", "Yes."),), (turn("assistant", "Yes " * 80),)
+    rows = [
+        Preference(prompt=asked, chosen=yes, rejected=(turn("assistant", "No."),), label=0.5),
+        Preference(prompt=asked, chosen=yes, rejected=long),
+    ]
+    files = {"preferences": jsonl_of(tmp_path, rows), "rankings": None}
+    with pytest.raises(RecordError, match=r"0 usable comparisons of 2 pairs and 0 rankings: 1 too_long, .* 1 ties"):
+        table(files, chat, RewardConfig(), most=64)
+    found, counts = table(files, chat, RewardConfig(ties="half"), most=64)
+    assert (counts["pairs"], counts["too_long"], counts["answers"]) == (1, 1, 2)
+    assert found[0]["pairs"][0][2] == 0.5
+
+
+def jsonl_of(folder: Path, rows: list[Preference]) -> Path:
+    jsonl.write(folder / "rows.jsonl", rows)
+    return folder / "rows.jsonl"
