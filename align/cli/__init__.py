@@ -99,9 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan = _with_recipe(commands, "plan", "say what a run would do, and why, without doing it")
     plan.add_argument("--until", metavar="STEP", help="make this step or stage and what it reads, no more")
-    _with_recipe(
+    check = _with_recipe(
         commands, "check", "check a recipe, its files and this environment without running", optional=True
-    ).add_argument("--deep", action="store_true", help="also read every byte of every artifact of the store")
+    )
+    check.add_argument("--deep", action="store_true", help="also read every byte of every artifact of the store")
+    check.add_argument(
+        "--conformance", metavar="MODEL", help="put a model folder through what preference training takes for granted"
+    )
 
     show = _command(
         commands, "show", "list runs and artifacts, or go back from one to the data and judgments it stands on"

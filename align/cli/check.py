@@ -13,7 +13,7 @@ from pathlib import Path
 from align import recipe as recipes
 from align.configs import DataConfig, ModelConfig
 from align.data import formats, rows
-from align.errors import AlignError, RecordError
+from align.errors import AlignError, RecordError, UsageError
 from align.plan import Step, plan
 from align.runner.keys import located
 from align.runner.machine import packages, resolved
@@ -28,6 +28,8 @@ Finding = tuple[str, str, str]
 
 def check(arguments: argparse.Namespace) -> int:
     """Print one line a finding; exit 2 if anything fails."""
+    if arguments.conformance is not None:
+        return _conformance(Path(arguments.conformance), as_json=arguments.json)
     findings = list(_environment())
     if arguments.recipe is not None:
         findings += _recipe(arguments.recipe, arguments.sets)
@@ -40,6 +42,28 @@ def check(arguments: argparse.Namespace) -> int:
     failed = sum(state == "fail" for state, _, _ in findings)
     if failed:
         print(f"align: {failed} of {len(findings)} checks failed", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _conformance(place: Path, *, as_json: bool) -> int:
+    """A model under these versions, a line a comparison as it is made; exit 2 if one fails."""
+    from align.runner.toolbox import conformance
+
+    folder = place / "model" if (place / "model" / "config.json").exists() else place
+    if not folder.is_dir():
+        raise UsageError(
+            f"--conformance {place}: no such folder; expected a model folder, or an artifact that holds one"
+        )
+    findings: list[Finding] = []
+    for finding in conformance(folder):
+        findings.append(finding)
+        if not as_json:
+            print(f"{finding[0]:<5} {finding[1]:<24} {finding[2]}", flush=True)
+    if as_json:
+        print(json.dumps([{"state": s, "what": w, "found": f} for s, w, f in findings], indent=1))
+    failed = sum(state == "fail" for state, _, _ in findings)
+    if failed:
+        print(f"align: {failed} of {len(findings)} comparisons failed", file=sys.stderr)
     return 2 if failed else 0
 
 

@@ -112,6 +112,15 @@ def inspect_model(folder: Path) -> str:
     return inspect(folder)
 
 
+def conformance(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """`ok | fail | skip`, what was compared, what was found: a model under these versions of the libraries."""
+    _need("trl")
+    from align.training.conformance import conform
+
+    for row in conform(folder):
+        yield row.state, row.what, row.found
+
+
 def _need(package: str) -> None:
     from importlib.util import find_spec
 
