@@ -25,6 +25,7 @@ BEHIND = {
     "base": ("align.training.pretrain", "align.training.origin"),
     "sft": ("align.training.sft",),
     "generate": ("align.adapters.transformers",),
+    "label": ("align.adapters.argilla.desk",),
     "dpo": ("align.training.dpo",),
     "reward": ("align.training.reward",),
     "evaluate": ("align.adapters.transformers",),

@@ -79,6 +79,10 @@ class Toolbox:
 
     def desk(self, config: LabelConfig) -> Desk:
         """The desk that the recipe names, where it stands behind a server."""
+        if config.desk == "argilla":
+            from align.adapters.argilla.opening import open_desk
+
+            return open_desk(config, kept=self.kept, note=self.note)
         raise RecipeError(f"label.desk: `{config.desk}` is not a desk behind a server")
 
     def rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterable[dict[str, Any]]:

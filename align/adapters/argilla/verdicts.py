@@ -1,0 +1,46 @@
+"""From an answer as Argilla keeps it to a judgment: nothing that was said is lost, and nothing is guessed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from align.adapters.argilla.book import Answer
+from align.adapters.argilla.settings import CHOICES, PREFERENCE
+from align.records import Comparison, Judgment, Ordering, Provenance
+
+
+def judged(answer: Answer, comparison: Comparison, *, annotator: str, provenance: Provenance) -> Judgment | str:
+    """The judgment, or why it is none: an option that is not ours, or no choice at all."""
+    choice = answer.values.get(PREFERENCE)
+    if choice is None:
+        return "without a choice"
+    if choice not in CHOICES:
+        return "of an unknown option"
+    strength = answer.values.get("strength")
+    if strength is not None and strength not in (1, 2, 3):
+        return "of an unknown strength"
+    first, second = comparison.candidate_ids
+    groups = {"a": ((first,), (second,)), "b": ((second,), (first,))}.get(str(choice), ((first, second),))
+    return Judgment(
+        comparison_id=comparison.id,
+        pair_id=comparison.pair_id,
+        prompt_id=comparison.prompt_id,
+        candidate_ids=comparison.candidate_ids,
+        annotator=annotator,
+        provenance=provenance,
+        verdict=Ordering(groups=groups, both_bad=choice == "both_bad"),
+        strength=strength,
+        rationale=_text(answer.values.get("rationale")),
+        correction=_text(answer.values.get("correction")),
+        created_at=moment(answer.updated),
+    )
+
+
+def moment(text: str) -> str:
+    """A server's time in UTC, as ISO 8601; Argilla leaves the zone out and means UTC."""
+    found = datetime.fromisoformat(text)
+    return (found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)).isoformat()
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value.strip() else None
