@@ -237,8 +237,8 @@ class Tools(Workshop, Protocol):
 
     def scorer(self, model: Path) -> Scorer: ...
 
-    def rewarder(self, model: Path) -> Rewarder:
-        """Scores by the reward model in a folder."""
+    def rewarder(self, model: Path | str) -> Rewarder:
+        """Scores by the reward model in a folder, or by one that is served at a URL."""
         ...
 
     def renderer(self, model: Path) -> Renderer: ...

@@ -90,7 +90,7 @@ class TestTools:
         assert self._scorer is not None
         return self._scorer
 
-    def rewarder(self, model: Path) -> Rewarder:
+    def rewarder(self, model: Path | str) -> Rewarder:
         assert self._rewarder is not None
         return self._rewarder
 

@@ -131,6 +131,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     chat.add_argument("--seed", type=int, default=0)
     _store(chat)
+    score = _command(commands, "score", "score the answers in a file with a reward model, or serve it on this machine")
+    score.add_argument("model", metavar="MODEL", help="an artifact of stage `reward`, or a folder with a reward model")
+    score.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="JSON Lines or Parquet: answers, pairs, records"
+    )
+    score.add_argument(
+        "--prompts", type=Path, action="append", default=[], metavar="FILE", help="prompts of candidates"
+    )
+    score.add_argument("--out", type=Path, metavar="FILE", help="write the scores here instead of printing them")
+    score.add_argument("--serve", action="store_true", help="answer on loopback instead: POST /reward, GET /health")
+    score.add_argument("--port", type=int, default=0, help="the port to serve on (default: a free one)")
+    _store(score)
     clean = _command(commands, "clean", "remove what no recipe of the store needs")
     clean.add_argument("--yes", action="store_true", help="remove it; without this, only say what and how much")
     clean.add_argument(

@@ -27,7 +27,7 @@ def chat(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{len(arguments.models)} models given; chat talks to one, or to two side by side")
     asked = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
     settings = recipes.checked(SamplingConfig, asked, {}, where="chat", folder=Path.cwd())
-    folders = {name: _model(Store(arguments.store), name) for name in arguments.models}
+    folders = {name: model_folder(Store(arguments.store), name) for name in arguments.models}
     if len({folder.resolve() for folder in folders.values()}) < len(arguments.models):
         raise UsageError(f"{arguments.models[1]}: the same model as {arguments.models[0]}; name another, or one alone")
     with tempfile.TemporaryDirectory() as work:
@@ -67,7 +67,8 @@ def _typed() -> Iterator[str]:
             return
 
 
-def _model(store: Store, what: str) -> Path:
+def model_folder(store: Store, what: str) -> Path:
+    """The model folder of an artifact, or the folder itself; UsageError where there is no model."""
     folder = Path(what)
     if (folder / "config.json").exists():
         return folder

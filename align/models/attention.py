@@ -73,21 +73,21 @@ AttentionInterface.register(NAME, tree_attention)
 
 
 @lru_cache(maxsize=512)
-@torch.inference_mode(False)  # a mask first made for reading alone must serve training too
 def hidden_keys(n_queries: int, n_keys: int, window: int | None, device: str) -> torch.Tensor:
     """True where a query may not look: [n_queries, n_keys], the last query facing the last key."""
-    place = torch.arange(n_queries, device=device)[:, None] + (n_keys - n_queries)
-    other = torch.arange(n_keys, device=device)[None, :]
-    hidden = other > place
-    return hidden if window is None else hidden | (other <= place - window)
+    with torch.inference_mode(False):  # a mask first made for reading alone must serve training too
+        place = torch.arange(n_queries, device=device)[:, None] + (n_keys - n_queries)
+        other = torch.arange(n_keys, device=device)[None, :]
+        hidden = other > place
+        return hidden if window is None else hidden | (other <= place - window)
 
 
 @lru_cache(maxsize=512)
-@torch.inference_mode(False)
 def added_mask(n_queries: int, n_keys: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
     """`hidden_keys` as 0 and -inf."""
     hidden = hidden_keys(n_queries, n_keys, window, "cpu")
-    return torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, -math.inf)
+    with torch.inference_mode(False):
+        return torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, -math.inf)
 
 
 def keys_of(segment: Segment, x_KTD: torch.Tensor) -> torch.Tensor:

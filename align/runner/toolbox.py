@@ -61,12 +61,16 @@ class Toolbox:
         self._open.append(scorer)
         return scorer
 
-    def rewarder(self, model: Path) -> Rewarder:
-        """Scores by a reward model, by transformers."""
+    def rewarder(self, model: Path | str) -> Rewarder:
+        """Scores by a reward model: in this process by transformers, or by `align score --serve` at a URL."""
+        if isinstance(model, str) and model.startswith("http"):
+            from align.adapters.reward_http import HttpRewarder
+
+            return HttpRewarder(model)
         _need("transformers")
         from align.adapters.reward import TransformersRewarder
 
-        rewarder = TransformersRewarder(model, self.runtime)
+        rewarder = TransformersRewarder(Path(model), self.runtime)
         self._open.append(rewarder)
         return rewarder
 
