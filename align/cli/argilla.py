@@ -28,8 +28,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--host", default="127.0.0.1", help="who may reach it (default: this machine alone)")
     start.add_argument("--port", type=int, help="default: that of last time, or 6900; 0 is any free one")
     start.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="longest wait (default 60)")
-    start.add_argument("--order", choices=("started", "random"), default="started",
-                       help="where several people judge each record: begun ones first (the default), or at random")  # fmt: skip
+    start.add_argument("--order", choices=("started", "random"), default="started", help="where several people judge "
+                       "each record: begun ones first (the default), or at random")  # fmt: skip
     command("down", "let the server finish what is under way, and stop it")
     state = command("status", "say where it is, and how far each data set and each annotator is")
     state.add_argument("--json", action="store_true", help="print JSON")
@@ -66,8 +66,11 @@ def up(arguments: argparse.Namespace) -> int:
 
     home = _home(arguments)
     if not is_loopback(arguments.host):
-        print(f"align: --host {arguments.host}: whoever can reach this machine can try to sign in, and passwords and "
-              "answers cross the network in the clear; put a proxy with https in front of it", file=sys.stderr)  # fmt: skip
+        print(
+            f"align: --host {arguments.host}: whoever can reach this machine can try to sign in, and passwords and "
+            "answers cross the network in the clear; put a proxy with https in front of it",
+            file=sys.stderr,
+        )
     if not environment.is_whole(environment.folder()):
         print("building Argilla's own environment, once: about a minute", file=sys.stderr)
     url = homes.up(home, host=arguments.host, port=arguments.port, wait=arguments.wait, order=arguments.order)

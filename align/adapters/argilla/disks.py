@@ -6,54 +6,13 @@ from pathlib import Path
 
 from align.errors import UsageError
 
-NETWORK = frozenset(
-    [
-        "9p",
-        "acfs",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "coda",
-        "fhgfs",
-        "gfs",
-        "gfs2",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "ocfs2",
-        "orangefs",
-        "panfs",
-        "pvfs2",
-        "smb3",
-        "smbfs",
-        "vboxsf",
-        "wekafs",
-    ]
+NETWORK = (
+    *("9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre"),
+    *("ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "vboxsf", "wekafs"),
 )
-NETWORK_FUSE = frozenset(
-    [
-        "beegfs",
-        "ceph",
-        "cephfs",
-        "cifs",
-        "davfs",
-        "gcsfuse",
-        "glusterfs",
-        "goofys",
-        "juicefs",
-        "mergerfs",
-        "mfs",
-        "nfs",
-        "rclone",
-        "s3fs",
-        "seaweedfs",
-        "smb",
-        "sshfs",
-    ]
+NETWORK_FUSE = (
+    *("beegfs", "ceph", "cephfs", "cifs", "davfs", "gcsfuse", "glusterfs", "goofys", "juicefs", "mergerfs", "mfs"),
+    *("nfs", "rclone", "s3fs", "seaweedfs", "smb", "sshfs"),
 )
 
 

@@ -92,7 +92,7 @@ def _base() -> str:
     if found is None:
         raise BackendError(
             f"Argilla {VERSION} needs Python 3.{PYTHONS[0][1]} to 3.{PYTHONS[1][1]}, this is "
-            f"{platform.python_version()} and no other is on the PATH; install {names[0]}, or name another server by url"
+            f"{platform.python_version()} and no other is on the PATH; install {names[0]}, or name a server by url"
         )
     return found
 

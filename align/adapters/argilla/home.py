@@ -119,15 +119,13 @@ class Home:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise UsageError(
-                f"{self._credentials}: cannot be read ({error.strerror}); are they another user's?"
-            ) from error
+            raise UsageError(f"{self._credentials}: cannot be read ({error.strerror}); is it another's?") from error
         with os.fdopen(handle, "rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & 0o077:
                 raise UsageError(
                     f"{self._credentials}: others may read it (mode {mode:04o}), so its keys may be known; run: "
-                    f"chmod 600 '{self._credentials}', or remove it to have new ones drawn at the next `align argilla up`"
+                    f"chmod 600 '{self._credentials}', or remove it and have new ones drawn by `align argilla up`"
                 )
             text = file.read()
         try:
@@ -135,7 +133,7 @@ class Home:
             assert {"owner", "auth_key", "workspace"} <= kept.keys()
         except (ValueError, AssertionError, AttributeError) as error:
             raise UsageError(
-                f"{self._credentials}: not what was written there; remove it, and new credentials are drawn at the next "
+                f"{self._credentials}: not what was written there; remove it, and new credentials are drawn by "
                 "`align argilla up` (annotators keep theirs)"
             ) from error
         return kept

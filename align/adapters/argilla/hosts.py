@@ -7,11 +7,8 @@ from urllib.parse import urlsplit
 
 from align.errors import UsageError
 
-KNOWN_KEYS = frozenset(
-    {"argilla.apikey", "owner.apikey", "admin.apikey", "annotator.apikey", "rubrix.apikey", "team.apikey"}
-)
+KNOWN_KEYS = tuple(f"{name}.apikey" for name in ("argilla", "owner", "admin", "annotator", "rubrix", "team"))
 """API keys of Argilla's own examples and start-up scripts."""
-KNOWN_PASSWORDS = frozenset({"1234", "12345678", "argilla"})
 NEAR = (".local", ".lan", ".internal", ".home.arpa")
 
 

@@ -1,4 +1,4 @@
-"""What is changed in the running Argilla, each with its reason; the files of its environment stay as they were installed."""
+"""What is changed in the running Argilla, each with its reason; the files of its environment stay as they are."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def no_vectors() -> None:
 
 
 def say_what_the_disk_says(application: Any) -> None:
-    """A full disk is 507 and a busy database 503, both to be asked again: neither is a bug, and nothing was half saved."""
+    """A full disk is 507 and a busy database 503, both to be asked again: no bug, and nothing was half saved."""
     from argilla_server.api.routes import api_v1
     from fastapi.responses import JSONResponse
     from sqlalchemy.exc import OperationalError, TimeoutError

@@ -127,8 +127,8 @@ class EmbeddedSearchEngine(SearchEngine):
                 "WHERE records.dataset_id = :d AND j.type != 'null'")  # fmt: skip
         async with session_of(metadata_property) as session:
             if metadata_property.is_terms:
-                rows = (await session.execute(sql(f"SELECT j.value, count(*) AS n {each} GROUP BY 1 ORDER BY n DESC, 1"),
-                                              parameters)).all()  # fmt: skip
+                counted = f"SELECT j.value, count(*) AS n {each} GROUP BY 1 ORDER BY n DESC, 1"
+                rows = (await session.execute(sql(counted), parameters)).all()
                 counts = [TermsMetrics.TermCount(term=str(term), count=n) for term, n in rows]
                 return TermsMetrics(total=sum(one.count for one in counts), values=counts)
             least, most = (await session.execute(sql(f"SELECT min(j.value), max(j.value) {each}"), parameters)).one()

@@ -26,7 +26,7 @@ GRACE_S = 10
 def main(home: Path, listening: int, order: str) -> None:
     """Serve until told to stop; SystemExit with `refused: …` on stderr where the server cannot start."""
     try:
-        application, credentials = prepared(home)
+        application = prepared(home)
         from .search import EmbeddedSearchEngine
 
         EmbeddedSearchEngine.started_first = order == "started"
@@ -60,7 +60,7 @@ def environment(home: Path, auth_key: str) -> dict[str, str]:
     }
 
 
-def prepared(home: Path) -> tuple[Any, dict[str, Any]]:
+def prepared(home: Path) -> Any:
     """The application over a database that is of the right version, indexed, and has its owner."""
     from . import people, queue, statics
 
@@ -69,6 +69,8 @@ def prepared(home: Path) -> tuple[Any, dict[str, Any]]:
     for name in [name for name in os.environ if name.startswith("ARGILLA_")]:
         del os.environ[name]
     os.environ.update(environment(home, credentials["auth_key"]))
+    file = home / "argilla.db"
+    examine(file)
     statics.place(home / "tmp")
     sys.modules["argilla_server.jobs.queues"] = queue.module()
     warnings.simplefilter("ignore")
@@ -81,8 +83,6 @@ def prepared(home: Path) -> tuple[Any, dict[str, Any]]:
 
     if __version__ != "2.8.0":
         raise Refused(f"the environment holds argilla-server {__version__}, expected 2.8.0")
-    file = home / "argilla.db"
-    examine(file)
     jobs.Job = queue.Job
     statics.harden(home / "tmp")
     patches.apply(argilla_server.app)
@@ -92,7 +92,7 @@ def prepared(home: Path) -> tuple[Any, dict[str, Any]]:
     if wrong:
         print(f"statuses set right: {wrong}", flush=True)
     asyncio.run(people.ensure(credentials["owner"], credentials["workspace"]))
-    return argilla_server.app, credentials
+    return argilla_server.app
 
 
 async def serve(application: Any, listening: int) -> None:

@@ -1,4 +1,4 @@
-"""Argilla's pages as they are served: what a model wrote cannot leave its string, and nothing is asked of other hosts."""
+"""Argilla's pages as they are served: what a model wrote stays in its string, and no other host is asked."""
 
 from __future__ import annotations
 
