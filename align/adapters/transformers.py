@@ -79,11 +79,21 @@ class TransformersScorer(Engine):
     """Logits at once, padding included: a gigabyte of them."""
 
     def score(self, requests: Sequence[ScoreRequest]) -> Iterator[Score]:
-        """In the order asked."""
-        from align.models.logp import token_logps
+        """In the order asked.
+
+        What requests asked together have in common at their beginning is run once (`models.packing`), and the head
+        only where a token is asked for; a family whose attention cannot be run as trees is scored row by row.
+        """
+        from align.models.logp import token_logps, tree_logps
+        from align.models.trees import supported
 
         model, tokenizer, ends = self.parts()
         rows = [continuation(request, tokenizer, ends) for request in requests]
+        if rows and supported(model):
+            within(model, max(len(ids) for ids, _ in rows), "the longest text to score")
+            for logp, (ids, first) in zip(tree_logps(model, rows), rows, strict=True):
+                yield Score(logp=logp, n_tokens=len(ids) - first)
+            return
         order = sorted(range(len(rows)), key=lambda i: (len(rows[i][0]), i))
         scores: list[Score | None] = [None] * len(rows)
         if rows:

@@ -7,6 +7,29 @@ from typing import Any
 
 import torch
 
+from align.models.packing import BUDGET, Pack, bundle_rows, first_fit
+
+
+def tree_logps(model: Any, rows: Sequence[tuple[list[int], int]], *, budget: int = BUDGET) -> list[float]:
+    """The same as `token_logps`, from flat rows of at most `budget` tokens in which shared beginnings stand once.
+
+    The model must be `trees.supported`.
+    """
+    from align.models.trees import logps
+
+    ids = [tuple(tokens) for tokens, _ in rows]
+    predicted = [range(first, len(tokens)) for tokens, first in rows]
+    sums = [0.0] * len(rows)
+    with torch.inference_mode():
+        for bundles in first_fit(bundle_rows(ids, predicted), budget, keep_last=False):
+            row = Pack(bundles)
+            found = logps(model, row)["log_probs"].double()
+            totals = torch.zeros(len(row.names), dtype=torch.float64, device=found.device)
+            totals.index_add_(0, row.tensor("owners", found.device), found)
+            for (i, _), total in zip(row.names, totals.tolist(), strict=True):
+                sums[i] = total
+    return sums
+
 
 def token_logps(model: Any, rows: Sequence[tuple[list[int], int]]) -> list[float]:
     """Nats, summed, of each row's tokens from place `first` (at least 1) on, given those before."""

@@ -19,7 +19,7 @@ from align.records import Candidate, Item, Preference, Prompt, Provenance, Sourc
 from align.store import jsonl
 from align.testbed.truth import assess
 
-VERSION = 2
+VERSION = 3
 CHUNK_CHARACTERS = 32_768
 """Text scored at once: a journal's unit, so that a resumed run asks the scorer in the same batches."""
 R = TypeVar("R", Item, Prompt, Preference)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from align.adapters.transformers import TransformersRenderer, TransformersSampler, TransformersScorer
+from align.adapters.transformers import TransformersRenderer, TransformersSampler, TransformersScorer, continuation
 from align.configs import RuntimeConfig, SamplingConfig, Scratch
 from align.errors import ModelError
 from align.models.load import load_model, load_tokenizer, save
@@ -68,6 +68,24 @@ def test_a_continuation_is_scored_as_a_plain_reading_scores_it(folder: Path) -> 
         expected = sum(float(logps[i - 1, whole[i]]) for i in range(len(context), len(whole)))
         assert score.logp == pytest.approx(expected, abs=1e-4)
         assert score.n_tokens == len(whole) - len(context)
+
+
+def test_options_that_share_their_question_score_as_each_alone_read_plainly(folder: Path) -> None:
+    from align.models.logp import token_logps
+    from align.models.trees import supported
+
+    scorer = TransformersScorer(folder, RUNTIME)
+    model, tokenizer, ends = scorer.parts()
+    assert supported(model), "the tiny model must go the way of trees, or this test says nothing"
+    asked = [
+        ScoreRequest(context, option)
+        for context in ("the ball is", "the ball is in the", (Message(role="user", content="where is the ball"),))
+        for option in (" red", " red and", "")
+    ]
+    trees = [score.logp for score in scorer.score(asked)]
+    rows = [continuation(request, tokenizer, ends) for request in asked]
+    assert trees == pytest.approx([token_logps(model, [row])[0] for row in rows], abs=2e-4)
+    assert trees[2] == 0.0, "nothing follows, and nothing is what it costs"
 
 
 def test_the_probabilities_of_all_first_tokens_sum_to_one(folder: Path) -> None:
