@@ -17,7 +17,7 @@ from align.configs import (
     ExportConfig,
     GateConfig,
     GenerateStep,
-    LabelConfig,
+    LabelStep,
     ModelConfig,
     PairConfig,
     RewardConfig,
@@ -38,7 +38,7 @@ from align.store.artifacts import Store, making, opened, torn
 from align.store.fingerprint import Digests, read_json
 
 KNOBS: dict[str, type[Config]] = {
-    "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelConfig,
+    "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelStep,
     "pair": PairConfig, "dpo": DPOConfig, "reward": RewardConfig, "benchmark": BenchmarkStep,
     "evaluate": EvaluateStep, "gate": GateConfig,
     "export": ExportConfig,

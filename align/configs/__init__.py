@@ -6,8 +6,25 @@ for what they resolve to when that can change a result (`dtype`, `engine`).
 
 from align.configs.base import Config
 from align.configs.data import DataConfig, DataFile, Testbed
-from align.configs.labels import GenerateConfig, GenerateStep, LabelConfig, PairConfig, SamplingConfig, SimulatedPeople
-from align.configs.measure import BenchmarkData, BenchmarkStep, EvaluateConfig, EvaluateStep, GateConfig, Margin
+from align.configs.judge import JudgeConfig
+from align.configs.labels import (
+    GenerateConfig,
+    GenerateStep,
+    LabelConfig,
+    LabelStep,
+    PairConfig,
+    SamplingConfig,
+    SimulatedPeople,
+)
+from align.configs.measure import (
+    BenchmarkData,
+    BenchmarkStep,
+    EvaluateConfig,
+    EvaluateStep,
+    GateConfig,
+    Margin,
+    PeopleConfig,
+)
 from align.configs.model import ModelConfig, Scratch
 from align.configs.recipe import Recipe
 from align.configs.reward import RewardConfig
@@ -27,12 +44,15 @@ __all__ = [
     "GateConfig",
     "GenerateConfig",
     "GenerateStep",
+    "JudgeConfig",
     "Keep",
     "LabelConfig",
+    "LabelStep",
     "LoRA",
     "Margin",
     "ModelConfig",
     "PairConfig",
+    "PeopleConfig",
     "Recipe",
     "RewardConfig",
     "RuntimeConfig",

@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from align.configs.argilla import ArgillaConfig
 from align.configs.base import Config, LocalPath, StageConfig
+from align.configs.judge import JudgeConfig
 
 
 class SamplingConfig(Config):
@@ -54,7 +55,7 @@ class SimulatedPeople(Config):
     """A control: `reversed` prefers the worse answer, `shuffled` gives each comparison another's verdict."""
 
 
-SERVERS = ("argilla",)
+SERVERS = ("argilla", "judge")
 """Desks with knobs of their own, which name a result only where that desk is asked."""
 
 
@@ -63,24 +64,49 @@ class LabelConfig(StageConfig):
 
     unkeyed: ClassVar[frozenset[str]] = frozenset({"judgments"})
 
-    desk: Literal["simulated", "file", "argilla"] = "simulated"
+    desk: Literal["simulated", "file", "argilla", "judge"] = "simulated"
     judgments: LocalPath | None = None
     """For `desk: file`: a JSONL that a person or tool appends to; the comparisons are written beside it, as
     `<name>.comparisons.jsonl`. A row is a Judgment, or in short `comparison_id`, `annotator`, `provenance` and `choice`
     (`first`, `second`, `tie` or `both_bad`)."""
     people: SimulatedPeople = SimulatedPeople()
     argilla: ArgillaConfig = ArgillaConfig()
+    judge: JudgeConfig | None = None
+    """For `desk: judge`: the model that judges. With another desk it judges the same comparisons beside people; its
+    verdicts then enter no pair, and the report says how far it agrees with people."""
     guideline: LocalPath | None = None
     """A Markdown file: what annotators read; its text enters the identity of each comparison."""
     answers_per_comparison: int = Field(2, ge=2, le=2)
     comparisons_per_prompt: int = Field(3, ge=1)
     """How many pairs of a prompt's candidates are shown; chosen by hash."""
     annotators_per_comparison: int = Field(3, ge=1)
+    """A judge counts as one annotator, and is asked alone."""
+    repeat_share: float = Field(0.0, ge=0, le=1)
+    """Share of comparisons that are shown a second time with the sides swapped, to see who says the same twice."""
+    gold: LocalPath | None = None
+    """Pairs whose better answer is known (rows of `prompt`, `chosen`, `rejected`), mixed among the comparisons to see
+    who finds it; nothing is trained on them."""
     round: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _a_judge_is_named(self) -> Self:
+        if self.desk == "judge" and self.judge is None:
+            raise ValueError("judge: missing; `desk: judge` needs at least judge.urls and judge.model")
+        return self
 
     def keyed(self) -> dict[str, Any]:
         """Without the knobs of servers that are not asked."""
         return {name: value for name, value in super().keyed().items() if name not in SERVERS or name == self.desk}
+
+
+class LabelStep(LabelConfig):
+    """What one step of the stage needs: what is compared."""
+
+    asks: Literal["pairs", "models"] = "pairs"
+    """`pairs` compares the candidates of each prompt with each other; `models` compares two models' answers to the
+    held-out prompts."""
+    max_prompts: int | None = Field(None, ge=1)
+    """At most so many prompts, chosen by hash."""
 
 
 Label = Literal["majority", "soft", "weighted"]
@@ -100,6 +126,11 @@ class PairConfig(StageConfig):
     both_bad: Literal["drop", "keep"] = "drop"
     """What to do where the majority calls both answers unacceptable."""
     min_judgments: int = Field(1, ge=1)
+    """Least number of annotators who judged a pair."""
+    accept_low_agreement: bool = False
+    """Make pairs although Krippendorff's alpha is below 0.2, where people hardly agree more than chance would."""
+    accept_flagged_annotators: bool = False
+    """Make pairs although more than half of the judgments come from annotators whose manner is suspect."""
     test_share: float = Field(0.1, ge=0, lt=1)
     """Share of conversations whose pairs are held out of training, by the hash of how each opens."""
 

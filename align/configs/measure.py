@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from align.configs.base import Config, LocalPath
-from align.configs.labels import SamplingConfig
+from align.configs.labels import LabelConfig, SamplingConfig
 
 Form = Literal["plain", "chat"]
 
@@ -51,6 +51,24 @@ class BenchmarkStep(Config):
     max_items: int | None = None
 
 
+class PeopleConfig(Config):
+    """Two models' answers to held-out prompts, judged blind at a desk; measured as `people_win_rate`."""
+
+    model: Literal["base", "sft", "tuned"] = "tuned"
+    against: Literal["base", "sft"] | None = None
+    """The other model; by default the policy before preference tuning."""
+    prompts: int = Field(100, ge=1)
+    """At most so many held-out prompts, chosen by hash."""
+    label: LabelConfig | None = None
+    """Who judges, as in the section `label`; by default those who sit at the desk of that section."""
+
+    @model_validator(mode="after")
+    def _two_models(self) -> Self:
+        if self.model == self.against:
+            raise ValueError(f"{self.model} against itself; name another model")
+        return self
+
+
 class EvaluateConfig(Config):
     """Stage `evaluate`: one artifact a model and instrument."""
 
@@ -63,6 +81,8 @@ class EvaluateConfig(Config):
     """Answers drawn for each prompt; an item's score is their mean, so more of them narrow the intervals a little."""
     max_items: int | None = Field(None, ge=1)
     """Measure at most so many items of each kind, chosen by hash."""
+    people: PeopleConfig | None = None
+    """Have people say which of two models answers better; the run waits for them like `label` does."""
     benchmarks: dict[str, BenchmarkData] = {}
     """By the name of an instrument that reads published data: where they lie. Each that is named is measured."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 Unit = Mapping[str, Hashable]
 """One thing judged: each annotator's label of it."""
@@ -90,11 +91,37 @@ def fleiss_kappa(labels: Sequence[Sequence[Hashable]]) -> float | None:
 
 def krippendorff_alpha(labels: Sequence[Sequence[Hashable]]) -> float | None:
     """α for nominal labels, any number a unit (Krippendorff 2011, section C); None without overlap or contrast."""
-    pairable = [unit for unit in labels if len(unit) >= 2]
-    total = Counter(label for unit in pairable for label in unit)
+    return alpha(labels, lambda a, b, _: float(a != b))
+
+
+def ordinal_alpha(ranks: Sequence[Sequence[float]]) -> float | None:
+    """α for labels that have an order and no distances, such as strengths (Krippendorff 2011, section D).
+
+    Two labels are as far apart as the labels that lie between them, each end counting half, squared.
+    """
+    return alpha(ranks, _between)
+
+
+Distance = Callable[[Any, Any, Mapping[Any, int]], float]
+"""From two labels and how often each label was given."""
+
+
+def alpha(labels: Sequence[Sequence[Any]], distance: Distance) -> float | None:
+    """1 − observed / expected distance between two labels of one unit; None without overlap or contrast."""
+    pairable = [Counter(unit) for unit in labels if len(unit) >= 2]
+    total = Counter(label for unit in pairable for label in unit.elements())
     n = sum(total.values())
-    if len(total) < 2:
+    far = {(a, b): distance(a, b, total) for a, b in combinations(total, 2)}
+    expected = sum(2 * total[a] * total[b] * d for (a, b), d in far.items()) / (n * (n - 1)) if n > 1 else 0.0
+    if expected == 0:
         return None
-    observed = sum(sum(c * (len(unit) - c) for c in Counter(unit).values()) / (len(unit) - 1) for unit in pairable) / n
-    expected = sum(c * (n - c) for c in total.values()) / (n * (n - 1))
-    return 1 - observed / expected
+    observed = sum(
+        2 * unit[a] * unit[b] * d / (unit.total() - 1) for unit in pairable for (a, b), d in far.items() if unit[a]
+    )
+    return 1 - observed / n / expected
+
+
+def _between(a: float, b: float, total: Mapping[float, int]) -> float:
+    low, high = min(a, b), max(a, b)
+    between = sum(n for label, n in total.items() if low <= label <= high)
+    return (between - (total[a] + total[b]) / 2) ** 2

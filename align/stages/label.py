@@ -2,77 +2,141 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import combinations
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from align.configs import LabelConfig
+from pydantic import BaseModel
+
+from align.configs import LabelConfig, LabelStep
 from align.data.desk import FileDesk
+from align.data.gold import Gold
+from align.data.gold import read as gold_pairs
 from align.data.rows import sha256
 from align.errors import RecipeError, RecordError, Waiting
 from align.ports import Desk, Inputs, Tools
-from align.preference import annotators
+from align.preference import asking, people
 from align.records import Annotator, Candidate, Comparison, Judgment, Prompt, canonical
 from align.store import jsonl
 from align.testbed.desk import SimulatedDesk
 
-VERSION = 2
+VERSION = 3
 
 
 def run(config: LabelConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     """Publish the comparisons, pull what has been said, and freeze it once it covers them; Waiting until then."""
-    prompts = {one.id: one for one in jsonl.read(inputs["data"].path / "prompts.jsonl", Prompt)}
-    candidates = list(jsonl.read(inputs["candidates"].path / "candidates.jsonl", Candidate))
-    guideline = sha256(Path(config.guideline)) if config.guideline is not None else None
-    shown = comparisons(
-        candidates,
-        prompts,
-        per_prompt=config.comparisons_per_prompt,
-        guideline=guideline,
-        round=config.round,
-        seed=tools.seed,
-    )
-    if not shown:
-        raise RecordError("label: 0 comparisons: no prompt has two different answers; raise generate.temperature")
+    asked = asked_of(config if isinstance(config, LabelStep) else LabelStep(**dict(config)), inputs, tools)
     desk = open_desk(config, tools)
-    with tools.progress("collecting judgments", len(shown)) as progress:
-        desk.publish(prompts, {one.id: one for one in candidates}, shown)
-        sifted, told = sift(desk.pull(), shown), desk.told()
-        n_covered = covered(sifted.judgments, shown, config.annotators_per_comparison, closed=told.closed)
+    n = 1 if config.desk == "judge" else config.annotators_per_comparison
+    with tools.progress("collecting judgments", len(asked.shown)) as progress:
+        desk.publish(asked.prompts, asked.candidates, asked.shown)
+        sifted, told = sift(desk.pull(), asked.shown), desk.told()
+        n_covered = covered(sifted.judgments, asked.shown, n, closed=told.closed)
         progress.advance(n_covered)
-    if n_covered < len(shown):
+    if n_covered < len(asked.shown):
         left_out = f" ({len(sifted.set_aside)} rows set aside: {sifted.reasons()})" if sifted.set_aside else ""
-        n = config.annotators_per_comparison
         raise Waiting(
-            f"{n_covered} of {len(shown)} comparisons have {n} judgment{'s' * (n != 1)}{left_out}; {desk.where()}"
+            f"{n_covered} of {len(asked.shown)} comparisons have {n} judgment{'s' * (n != 1)}{left_out}; {desk.where()}"
         )
-    jsonl.write(out / "comparisons.jsonl", shown)
-    jsonl.write(out / "judgments.jsonl", sifted.judgments)
-    jsonl.write(out / "annotators.jsonl", who(sifted.judgments))
+    gold = asked.gold
+    judgments = [one for one in sifted.judgments if one.comparison_id not in gold.better]
+    of_gold = [one for one in sifted.judgments if one.comparison_id in gold.better]
     aside = [{"reason": why, "judgment": one.model_dump(mode="json")} for why, one in sifted.set_aside]
     aside += [dict(row) for row in told.set_aside]
-    if aside:
-        jsonl.write(out / "set_aside.jsonl", aside)
-    lengths = {one.id: len(one.text.split()) for one in candidates}
+    written: dict[str, Sequence[BaseModel | dict[str, Any]]] = {
+        "comparisons.jsonl": asked.shown,
+        "judgments.jsonl": judgments,
+        "annotators.jsonl": who(sifted.judgments),
+        "gold.jsonl": [{"comparison_id": name, "better": better} for name, better in gold.better.items()],
+        "gold_judgments.jsonl": of_gold,
+        "unshown.jsonl": [{"prompt_id": name, "reason": why} for name, why in asked.unshown],
+        "set_aside.jsonl": aside,
+    }
+    for name, found in written.items():
+        if found or name in ("comparisons.jsonl", "judgments.jsonl", "annotators.jsonl"):
+            jsonl.write(out / name, found)
+    answered = {one.prompt_id for one in asked.candidates.values()}
     summary = {
-        "n_comparisons": len(shown),
-        "n_prompts": len({one.prompt_id for one in shown}),
-        "n_prompts_without_a_pair": len({one.prompt_id for one in candidates}) - len({one.prompt_id for one in shown}),
-        "n_judgments": len(sifted.judgments),
+        "n_comparisons": len(asked.shown),
+        "n_shown_again": asked.n_again,
+        "n_gold": len(gold.comparisons),
+        "n_prompts": len({one.prompt_id for one in asked.shown}),
+        "n_prompts_without_a_pair": len(answered) - len({one.prompt_id for one in asked.shown}),
+        "n_judgments": len(judgments),
         "n_repeated": sifted.n_repeated,
         "set_aside": dict(sorted(Counter(row["reason"] for row in aside).items())),
+        "unshown": dict(sorted(Counter(why for _, why in asked.unshown).items())),
         "desk": dict(told.counts),
-        "provenance": dict(sorted(Counter(one.provenance for one in sifted.judgments).items())),
-        "agreement": asdict(annotators.agreed(sifted.judgments)),
-        "annotators": [
-            {**asdict(one), "faults": annotators.faults(one)}
-            for one in annotators.annotators(sifted.judgments, lengths=lengths)
-        ],
+        "provenance": dict(sorted(Counter(one.provenance for one in judgments).items())),
+        **people.told(
+            judgments, words={k: words(v) for k, v in asked.candidates.items()}, gold=gold.better, of_gold=of_gold
+        ),
     }
     (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is put up, and all that is needed to show it."""
+
+    shown: list[Comparison]
+    prompts: dict[str, Prompt]
+    candidates: dict[str, Candidate]
+    gold: Gold = field(default_factory=Gold)
+    n_again: int = 0
+    unshown: tuple[tuple[str, str], ...] = ()
+
+
+def asked_of(config: LabelStep, inputs: Inputs, tools: Tools) -> Asked:
+    """The comparisons of this step, repeats and known ones among them; RecordError where there is nothing to ask."""
+    file = "test_prompts.jsonl" if config.asks == "models" else "prompts.jsonl"
+    every = {one.id: one for one in jsonl.read(inputs["data"].path / file, Prompt)}
+    prompts = asking.fewest(every, config.max_prompts)
+    candidates = list(jsonl.read(inputs["candidates"].path / "candidates.jsonl", Candidate))
+    guideline = sha256(Path(config.guideline)) if config.guideline is not None else None
+    unshown: tuple[tuple[str, str], ...] = ()
+    if config.asks == "models":
+        if "against" not in inputs:
+            raise RecipeError("label: input `against` is missing: the other model's answers; give --in against=PATH")
+        others = list(jsonl.read(inputs["against"].path / "candidates.jsonl", Candidate))
+        found = asking.of_models(candidates, others, prompts, guideline=guideline, round=config.round, seed=tools.seed)
+        shown, unshown = found.shown, found.unshown
+        candidates += others
+        if not shown:
+            raise RecordError(
+                "label: 0 comparisons: the two models never gave different answers to one prompt; did the adapter load?"
+            )
+    else:
+        candidates = [one for one in candidates if one.prompt_id in prompts or one.prompt_id not in every]
+        shown = asking.comparisons(
+            candidates,
+            prompts,
+            per_prompt=config.comparisons_per_prompt,
+            guideline=guideline,
+            round=config.round,
+            seed=tools.seed,
+        )
+    if not shown:
+        raise RecordError("label: 0 comparisons: no prompt has two different answers; raise generate.temperature")
+    # a judge is always asked in both seats: what it says in one alone may be the seat's doing
+    repeats = asking.again(shown, share=1.0 if config.desk == "judge" else config.repeat_share, seed=tools.seed)
+    gold = Gold()
+    if config.gold is not None:
+        gold = gold_pairs(config.gold, guideline=guideline, round=config.round, seed=tools.seed)
+    return Asked(
+        asking.woven(shown, gold.comparisons, seed=tools.seed) + repeats,
+        prompts | gold.prompts,
+        {one.id: one for one in candidates} | gold.candidates,
+        gold,
+        len(repeats),
+        unshown,
+    )
+
+
+def words(one: Candidate) -> int:
+    return len(one.text.split())
 
 
 def open_desk(config: LabelConfig, tools: Tools) -> Desk:
@@ -84,39 +148,6 @@ def open_desk(config: LabelConfig, tools: Tools) -> Desk:
             raise RecipeError("label.judgments: missing; desk: file needs the JSONL file that judgments are written to")
         return FileDesk(Path(config.judgments))
     return tools.desk(config)
-
-
-def comparisons(
-    candidates: Iterable[Candidate],
-    prompts: Mapping[str, Prompt],
-    *,
-    per_prompt: int,
-    guideline: str | None,
-    round: int,
-    seed: int,
-) -> list[Comparison]:
-    """Up to `per_prompt` pairs of different answers to each prompt; hashes choose the pairs and which is shown first.
-
-    Empty answers are not shown, and of equal ones only the first drawn.
-    """
-    by_prompt: dict[str, dict[str, Candidate]] = defaultdict(dict)
-    for one in sorted(candidates, key=lambda c: c.sample):
-        if one.prompt_id not in prompts:
-            raise RecordError(
-                f"candidates.jsonl: prompt {one.prompt_id[:12]} is not among the prompts; "
-                "were they made from other data?"
-            )
-        if one.text.strip():
-            by_prompt[one.prompt_id].setdefault(one.text, one)
-    chosen = []
-    for prompt_id in prompts:
-        answers = sorted(one.id for one in by_prompt.get(prompt_id, {}).values())
-        pairs = sorted(combinations(answers, 2), key=lambda pair: _hash("pair", seed, prompt_id, *pair))
-        for first, second in pairs[:per_prompt]:
-            swap = _hash("side", seed, round, prompt_id, first, second)[0] & 1
-            ids = (second, first) if swap else (first, second)
-            chosen.append(Comparison(prompt_id=prompt_id, candidate_ids=ids, guideline=guideline, round=round))
-    return chosen
 
 
 @dataclass(frozen=True)
@@ -188,7 +219,3 @@ def who(judgments: Iterable[Judgment]) -> list[Annotator]:
         Annotator(name=name, provenance=kind)
         for name, kind in sorted({(one.annotator, one.provenance) for one in judgments})
     ]
-
-
-def _hash(*parts: object) -> bytes:
-    return hashlib.sha256(canonical(list(parts)).encode("utf-8")).digest()

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from align.configs import PairConfig
 from align.data.splits import opening, prompt_key, side
 from align.errors import RecordError
 from align.ports import Inputs, Tools
-from align.preference import annotators
+from align.preference import people
+from align.preference.annotators import wilson
 from align.preference.pairing import pair
 from align.records import Candidate, Judgment, Preference, Prompt, canonical
 from align.store import jsonl
 
-VERSION = 3
+VERSION = 4
+MOST_FLAGGED = 0.5
+"""Share of the judgments that may come from annotators whose manner is suspect, unless the recipe accepts more."""
 
 
 def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
@@ -25,10 +28,13 @@ def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     candidates = {one.id: one for one in jsonl.read(inputs["candidates"].path / "candidates.jsonl", Candidate)}
     judgments = list(jsonl.read(inputs["label"].path / "judgments.jsonl", Judgment))
     joined(judgments, prompts, candidates)
+    words = {name: len(one.text.split()) for name, one in candidates.items()}
+    told = people.told(judgments, words=words, **_gold(inputs["label"].path))
     paired = pair(judgments, prompts=prompts, candidates=candidates, settings=config)
     if not paired.preferences:
         reasons = ", ".join(f"{n} {reason}" for reason, n in paired.dropped.items()) or "nothing was judged"
         raise RecordError(f"pair: 0 usable pairs of {paired.n_compared}: {reasons}")
+    trusted(told, config)
     train, test = split(paired.preferences, test_share=config.test_share)
     for name, found in (("train", train), ("test", test)):
         if not found and (name == "train" or config.test_share > 0):
@@ -38,8 +44,7 @@ def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
             )
         if found:
             jsonl.write(out / f"preferences.{name}.jsonl", found)
-    lengths = {name: len(one.text.split()) for name, one in candidates.items()}
-    unequal = [(lengths[p.chosen_id or ""], lengths[p.rejected_id or ""]) for p in paired.preferences]
+    unequal = [(words[p.chosen_id or ""], words[p.rejected_id or ""]) for p in paired.preferences]
     summary = {
         "n_judgments": len(judgments),
         "n_compared": paired.n_compared,
@@ -49,15 +54,38 @@ def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         "n_unanimous": sum(one.agreement == 1.0 for one in paired.preferences),
         "n_cycles": len(paired.cycles),
         "cycles": [list(names) for names in paired.cycles],
-        "longer_chosen_share": annotators.wilson(sum(c > r for c, r in unequal), sum(c != r for c, r in unequal)).share,
+        "longer_chosen_share": wilson(sum(c > r for c, r in unequal), sum(c != r for c, r in unequal)).share,
         "provenance": dict(sorted(Counter(one.provenance or "none" for one in paired.preferences).items())),
-        "agreement": asdict(annotators.agreed(judgments)),
-        "annotators": [
-            {**asdict(one), "faults": annotators.faults(one)}
-            for one in annotators.annotators(judgments, lengths=lengths)
-        ],
+        "rule": config.label,
+        **told,
     }
     (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
+
+
+def trusted(told: Mapping[str, Any], config: PairConfig) -> None:
+    """Raise where people hardly agree, or most of what was said comes from annotators whose manner is suspect."""
+    alpha, n = told["agreement"]["krippendorff_alpha"], told["agreement"]["n_units"]
+    if alpha is not None and alpha < people.LOW_ALPHA and not config.accept_low_agreement:
+        raise RecordError(
+            f"pair: Krippendorff's alpha is {alpha:.2f} over {n} pairs, below {people.LOW_ALPHA:g}: people agree "
+            "hardly more than chance would; look at the guideline and at the annotators in the label step's summary, "
+            "or set pair.accept_low_agreement: true"
+        )
+    share = people.flagged_share(told)
+    if share > MOST_FLAGGED and not config.accept_flagged_annotators:
+        one = next(row for row in told["annotators"] if row["faults"])
+        raise RecordError(
+            f"pair: {share:.0%} of the judgments come from annotators whose manner is suspect ({one['name']} "
+            f"{one['faults'][0]}); have others judge, or set pair.accept_flagged_annotators: true"
+        )
+
+
+def _gold(label: Path) -> dict[str, Any]:
+    """The pairs whose better answer is known, and what was said of them."""
+    if not (label / "gold_judgments.jsonl").exists():
+        return {}
+    better = {row["comparison_id"]: row["better"] for _, row in jsonl.rows(label / "gold.jsonl")}
+    return {"gold": better, "of_gold": list(jsonl.read(label / "gold_judgments.jsonl", Judgment))}
 
 
 def split(preferences: Iterable[Preference], *, test_share: float) -> tuple[list[Preference], list[Preference]]:

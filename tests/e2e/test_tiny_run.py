@@ -28,7 +28,7 @@ sft: {epochs: 1, batch_size: 16, learning_rate: 1.0e-3, max_tokens: 128, checkpo
 generate: {samples_per_prompt: 3, max_tokens: 12}
 label: {comparisons_per_prompt: 2}
 # answers of so small a model are all bad: the chain is what is tested
-pair: {both_bad: keep, min_agreement: 0, test_share: 0.3}
+pair: {both_bad: keep, min_agreement: 0, test_share: 0.3, accept_low_agreement: true}
 dpo: {learning_rate: 1.0e-4, epochs: 1, batch_size: 8, max_tokens: 128, checkpoint_every: 2}
 evaluate:
   instruments: [facts, utility, refusal, pronouns, length, dpo_accuracy]

@@ -9,9 +9,9 @@ import numpy as np
 
 from align.configs import SimulatedPeople
 from align.preference import pairing, weighing
+from align.preference.asking import comparisons
 from align.preference.votes import Tally, tally
 from align.records import Candidate, Comparison, Judgment, Message, Prompt
-from align.stages.label import comparisons
 from align.testbed import tasks
 from align.testbed.language import COMPLIANCE, CURT_REFUSALS, POLITE_REFUSALS, TOOLS
 from align.testbed.people import assigned, judge, panel

@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import binomtest
 from statsmodels.stats.proportion import proportion_confint
 
-from align.preference.annotators import Record, agreed, annotators, binomial_p, faults, wilson
+from align.preference.annotators import Record, agreed, annotators, binomial_p, wilson
+from align.preference.suspects import suspects
 from align.records import Comparison, Judgment, Ordering, Provenance
 
 Choice = Callable[[str, str, str], str | None]
@@ -50,6 +51,10 @@ def of_first(first: str, second: str, better: str) -> str:
     return first
 
 
+def faults(record: Record, found: dict[str, Record]) -> list[str]:
+    return [fault.says for fault in suspects(list(found.values())).get(record.name, [])]
+
+
 def by_name(judgments: list[Judgment], **knobs: dict[str, int]) -> dict[str, Record]:
     return {one.name: one for one in annotators(judgments, **knobs)}
 
@@ -57,20 +62,20 @@ def by_name(judgments: list[Judgment], **knobs: dict[str, int]) -> dict[str, Rec
 def test_who_always_takes_the_first_answer_is_found_and_the_others_are_not():
     found = by_name(judged({"ana": right, "ben": right, "cyd": of_first}, n=60))
     assert found["cyd"].first_shown.share == 1.0
-    assert faults(found["cyd"])[0] == "prefers the answer shown first (100% of 60)"
-    assert faults(found["ana"]) == faults(found["ben"]) == []
+    assert faults(found["cyd"], found)[0] == "prefers the answer shown first (100% of 60)"
+    assert faults(found["ana"], found) == faults(found["ben"], found) == []
 
 
 def test_who_answers_at_random_disagrees_with_the_others():
     rng = Random(3)
     found = by_name(judged({"ana": right, "ben": right, "dee": lambda a, b, _: rng.choice((a, b))}, n=100))
-    assert [line.split(" (")[0] for line in faults(found["dee"])] == ["disagrees with the others"]
-    assert faults(found["ana"]) == []
+    assert faults(found["dee"], found)[0].split(" (")[0] == "disagrees with the others"
+    assert faults(found["ana"], found) == []
 
 
 def test_few_judgments_prove_nothing():
     found = by_name(judged({"ana": right, "ben": right, "cyd": of_first}, n=8))
-    assert faults(found["cyd"]) == []
+    assert faults(found["cyd"], found) == []
 
 
 def test_one_is_compared_with_the_majority_of_the_others_not_with_one_that_holds_oneself():

@@ -11,9 +11,10 @@ import pytest
 
 from align.configs import LabelConfig, SimulatedPeople
 from align.errors import RecipeError, RecordError, Waiting
+from align.preference.asking import comparisons
 from align.records import Annotator, Candidate, Comparison, Judgment, Message, Ordering, Prompt
 from align.stages import label
-from align.stages.label import comparisons, covered, sift
+from align.stages.label import covered, sift
 from align.store import jsonl
 from align.testbed import tasks
 from align.testbed.world import make_world

@@ -49,7 +49,13 @@ def votes(winners: tuple[int | None, ...] = (0, 0, 1)) -> list[Judgment]:
     return made
 
 
-def run(root: Path, judgments: list[Judgment], config: PairConfig | None = None) -> dict[str, Any]:
+ACCEPT = {"accept_low_agreement": True, "accept_flagged_annotators": True}
+"""`votes` are two against one on every pair, each voter always for the same place: suspect, and no agreement."""
+
+
+def run(
+    root: Path, judgments: list[Judgment], config: PairConfig | None = None, *, accept: dict[str, bool] = ACCEPT
+) -> dict[str, Any]:
     folders = {name: root / name for name in ("label", "candidates", "data", "out")}
     for folder in folders.values():
         folder.mkdir(parents=True)
@@ -57,7 +63,8 @@ def run(root: Path, judgments: list[Judgment], config: PairConfig | None = None)
     jsonl.write(folders["candidates"] / "candidates.jsonl", [one for own in ANSWERS.values() for one in own])
     jsonl.write(folders["data"] / "prompts.jsonl", PROMPTS)
     inputs = {name: artifact(folders[name]) for name in ("label", "candidates", "data")}
-    pair.run(config or PairConfig(), inputs, folders["out"], TestTools(root / "work"))
+    config = (config or PairConfig()).model_copy(update=accept)
+    pair.run(config, inputs, folders["out"], TestTools(root / "work"))
     return dict(json.loads((folders["out"] / "summary.json").read_text()))
 
 
