@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 import warnings
@@ -96,8 +97,13 @@ def prepared(home: Path) -> Any:
 
 
 async def serve(application: Any, listening: int) -> None:
-    """Until SIGTERM or SIGINT; what is under way then is finished."""
+    """Until SIGTERM or SIGINT; what is under way then is finished, and the write-ahead log folded into the database."""
     import uvicorn
+    from argilla_server.database import async_engine
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn raises it again when it has stopped, which would end us there
 
     config = uvicorn.Config(application, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
     await uvicorn.Server(config).serve(sockets=[socket.socket(fileno=listening)])
+    await async_engine.dispose()
