@@ -7,12 +7,13 @@ policy₀ + preferences ─► dpo ─► tuned;  base, policy₀, tuned ─► 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 from align.configs import (
+    AuditConfig,
     BenchmarkData,
     BenchmarkStep,
     DataConfig,
@@ -26,8 +27,9 @@ from align.configs import (
 )
 from align.configs.base import Config
 from align.errors import RecipeError
-from align.evals import INSTRUMENTS, instruments
+from align.evals import INSTRUMENTS, instruments, validation
 from align.stages import (
+    audit,
     base,
     benchmark,
     dpo,
@@ -60,6 +62,7 @@ class Stage:
 
 
 MEASURED = "evaluate/MODEL/INSTRUMENT"
+AUDITED = "audit/MODEL"
 STAGES: Mapping[str, Stage] = {
     "prepare": Stage(prepare, seeded=True, takes={"data": "a result of `prepare`, whose test prompts stay held out"}),
     "base": Stage(base, seeded=True, computes=True, takes={"data": "the text that a scratch model learns from"}),
@@ -80,7 +83,9 @@ STAGES: Mapping[str, Stage] = {
     "evaluate": Stage(evaluate, computes=True, needs={"data": "the items and prompts, as `prepare` makes them"},
                       takes={"model": "the model to measure", "answers": "its answers, as `generate` makes them",
                              "preferences": "held-out pairs", "reference": "the policy before dpo"}),
-    "gate": Stage(gate, takes={MEASURED: "the measurements of one model by one instrument"}),
+    "audit": Stage(audit, takes={"answers": "the answers to read, as `generate` makes them", "data": "their prompts"}),
+    "gate": Stage(gate, takes={MEASURED: "the measurements of one model by one instrument",
+                               AUDITED: "what people said of one model's refusals, as `audit` makes it"}),
     "export": Stage(export, needs={"model": "the model to export"},
                     takes={"gate": "the verdict on it", "data": "its prompts", "preferences": "its preferences",
                            "base": "the model it began as", "sft": "the policy before dpo",
@@ -111,6 +116,8 @@ def needed(stage: str, config: Config) -> dict[str, str]:
         return {}
     if isinstance(config, ModelConfig) and config.scratch is not None:
         names = {"data"}
+    elif isinstance(config, AuditConfig) and config.published is None:
+        names = {"answers", "data"}
     elif isinstance(config, EvaluateStep):
         names = {READS[need] for need in instruments.instrument(config.instrument).needs if need in READS}
     return {**known.needs, **{name: what for name, what in known.takes.items() if name in names}}
@@ -238,7 +245,9 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
     yield from public
     measured += [step for step in public if step.stage == "evaluate"]
     read = {step.name: step.name for step in measured}
-    yield Step("gate", "gate", recipe.gate, read)
+    audits = list(_audits(recipe, models))
+    yield from audits
+    yield Step("gate", "gate", recipe.gate, read | {step.name: step.name for step in audits})
     lineage = {"data": "prepare", "preferences": _preference_step(recipe), "base": "base"}
     if recipe.sft is not None:
         lineage["sft"] = "sft"
@@ -275,6 +284,19 @@ def benchmark_steps(
         yield Step(
             f"evaluate/{model}/{name}", "evaluate", EvaluateStep(instrument=name, model=model, form=where.form), inputs
         )
+
+
+def _audits(recipe: Recipe, models: Collection[str]) -> Iterator[Step]:
+    """One of each model whose refusals the gate asks about; none by the truth of a world that was not made."""
+    known = recipe.audit.desk == "file" or recipe.data.testbed is not None
+    chosen = recipe.evaluate.instruments
+    counting = [name for name in chosen if validation.rule_of(name) and "answers" in INSTRUMENTS[name].needs]
+    if not known or not counting:
+        return
+    asked = {line.model for line in recipe.gate.margins if validation.rule_of(line.metric)}
+    for model in sorted(set(models) & (asked if recipe.gate.margins else {"tuned"})):
+        inputs = {} if recipe.audit.published else {"answers": f"answers/{model}", "data": "prepare"}
+        yield Step(f"audit/{model}", "audit", recipe.audit, inputs)
 
 
 def measured_models(recipe: Recipe) -> dict[str, str]:
@@ -315,6 +337,8 @@ def _check_measures(recipe: Recipe) -> None:
             raise RecipeError(
                 f"gate.margins: {margin.metric} needs `{source}` among evaluate.instruments or benchmarks"
             )
+        if margin.opponent == "previous" and not recipe.gate.previous:
+            raise RecipeError(f"gate.margins: {margin.metric}: against `previous`, and gate.previous names no release")
         for model in (margin.model, margin.opponent):
-            if model is not None and model not in measured_models(recipe):
+            if model not in (None, "previous") and model not in measured_models(recipe):
                 raise RecipeError(f"gate.margins: {margin.metric}: this recipe has no model `{model}`")

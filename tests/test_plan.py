@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from align import recipe as recipes
-from align.plan import MEASURED, STAGES, Step, needed, plan
+from align.plan import AUDITED, MEASURED, STAGES, Step, needed, plan
 from align.runner.keys import located
 
 BASE = "model: {scratch: {}}\ndata: {testbed: {}}\n"
+PROMPTS_ONLY = "model: {folder: m}\ndata: {prompts: [{path: p.jsonl}]}\nlabel: {desk: file, judgments: j.jsonl}\n"
 TAKEN = "model: {folder: m}\ndata: {preferences: [{path: p.jsonl}]}\n"
 
 
@@ -27,7 +28,7 @@ def test_from_nothing_but_a_world_every_stage_is_run(tmp_path: Path) -> None:
     found = steps(tmp_path, BASE + "sft: {}\nevaluate: {instruments: [facts, refusal, dpo_accuracy]}\n")
     assert [step.stage for step in found.values()] == [
         "prepare", "base", "sft", "generate", "label", "pair", "dpo", "generate", "generate", "generate",
-        *["evaluate"] * 9, "gate", "export",
+        *["evaluate"] * 9, "audit", "gate", "export",
     ]  # fmt: skip
     assert reads(found, "base") == {"data": "prepare"}
     assert reads(found, "generate") == {"model": "sft", "data": "prepare"}
@@ -35,7 +36,8 @@ def test_from_nothing_but_a_world_every_stage_is_run(tmp_path: Path) -> None:
     assert reads(found, "dpo") == {"model": "sft", "data": "pair", "kept": "prepare"}
     assert reads(found, "answers/tuned") == {"model": "dpo", "data": "prepare"}
     assert reads(found, "evaluate/tuned/refusal") == {"data": "prepare", "answers": "answers/tuned"}
-    assert set(reads(found, "gate")) == {name for name in found if name.startswith("evaluate/")}
+    assert reads(found, "audit/tuned") == {"answers": "answers/tuned", "data": "prepare"}
+    assert set(reads(found, "gate")) == {name for name in found if name.startswith(("evaluate/", "audit/"))}
     assert {"model", "gate", "data", "preferences"} <= set(reads(found, "export"))
 
 
@@ -112,8 +114,22 @@ def test_what_a_stage_is_said_to_read_is_what_plans_give_it(tmp_path: Path) -> N
         *(t for t, *_ in READY.values()),
     ):
         for step in steps(tmp_path, text).values():
-            given = {MEASURED if name.startswith("evaluate/") else name for name in step.inputs}
+            patterns = {"evaluate": MEASURED, "audit": AUDITED}
+            given = {patterns.get(name.partition("/")[0], name) for name in step.inputs}
             assert set(needed(step.stage, step.config)) <= given, step.name
             seen.setdefault(step.stage, set()).update(given)
     for stage, names in seen.items():
         assert names == {*STAGES[stage].needs, *STAGES[stage].takes}, stage
+
+
+def test_no_made_truth_speaks_of_answers_to_real_prompts(tmp_path: Path) -> None:
+    asked = "evaluate: {instruments: [refusal]}\n"
+    assert "audit/tuned" not in steps(tmp_path, PROMPTS_ONLY + asked)
+    (tmp_path / "said.jsonl").write_text('{"answer": "No.", "refused": true}\n')
+    by_people = "audit: {desk: file, judgments: people.jsonl}\n"
+    assert reads(steps(tmp_path, PROMPTS_ONLY + asked + by_people), "audit/tuned") == {
+        "answers": "answers/tuned",
+        "data": "prepare",
+    }
+    published = "audit: {desk: file, published: said.jsonl}\n"
+    assert reads(steps(tmp_path, PROMPTS_ONLY + asked + published), "audit/tuned") == {}

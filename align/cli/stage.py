@@ -10,6 +10,7 @@ from typing import Any
 
 from align import recipe as recipes
 from align.configs import (
+    AuditConfig,
     BenchmarkStep,
     DataConfig,
     DPOConfig,
@@ -27,7 +28,7 @@ from align.configs import (
 from align.configs.base import Config
 from align.configs.mistakes import Lines
 from align.errors import StoreError, UsageError
-from align.plan import MEASURED, STAGES, Step, needed
+from align.plan import AUDITED, MEASURED, STAGES, Step, needed
 from align.ports import Artifact
 from align.runner.console import Console
 from align.runner.keys import made_from
@@ -40,8 +41,7 @@ from align.store.fingerprint import Digests, read_json
 KNOBS: dict[str, type[Config]] = {
     "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelStep,
     "pair": PairConfig, "dpo": DPOConfig, "reward": RewardConfig, "benchmark": BenchmarkStep,
-    "evaluate": EvaluateStep, "gate": GateConfig,
-    "export": ExportConfig,
+    "evaluate": EvaluateStep, "audit": AuditConfig, "gate": GateConfig, "export": ExportConfig,
 }  # fmt: skip
 SECTIONS = {"prepare": "data", "base": "model"}
 
@@ -105,7 +105,9 @@ def _inputs(texts: Sequence[str], name: str, config: Config) -> dict[str, Artifa
         given, equals, place = text.partition("=")
         if not equals or not given:
             raise UsageError(f"{name}: --in {text}: expected NAME=PATH")
-        if given not in known and not (MEASURED in known and given.count("/") == 2 and given.startswith("evaluate/")):
+        if given not in known and not any(
+            _alike(given, pattern) for pattern in (MEASURED, AUDITED) if pattern in known
+        ):
             near = get_close_matches(given, known, n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"it reads: {', '.join(known) or 'nothing'}"
             raise UsageError(f"{name}: --in {given}: no such input; {hint}")
@@ -116,6 +118,11 @@ def _inputs(texts: Sequence[str], name: str, config: Config) -> dict[str, Artifa
         if needed_name not in found:
             raise UsageError(f"{name}: --in {needed_name}=PATH is missing ({what})")
     return found
+
+
+def _alike(given: str, pattern: str) -> bool:
+    """Whether an input is named as `evaluate/MODEL/INSTRUMENT` says."""
+    return given.count("/") == pattern.count("/") and given.split("/")[0] == pattern.split("/")[0]
 
 
 def _opened(text: str, path: Path) -> Artifact:

@@ -17,6 +17,7 @@ from align.configs.labels import (
     SimulatedPeople,
 )
 from align.configs.measure import (
+    AuditConfig,
     BenchmarkData,
     BenchmarkStep,
     EvaluateConfig,
@@ -32,6 +33,7 @@ from align.configs.runtime import ExportConfig, RuntimeConfig
 from align.configs.training import DPOConfig, Keep, LoRA, SFTConfig, TrainingConfig
 
 __all__ = [
+    "AuditConfig",
     "BenchmarkData",
     "BenchmarkStep",
     "Config",

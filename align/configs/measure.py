@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -69,6 +69,9 @@ class PeopleConfig(Config):
         return self
 
 
+Comparator = Literal["base", "sft", "previous"]
+
+
 class EvaluateConfig(Config):
     """Stage `evaluate`: one artifact a model and instrument."""
 
@@ -97,14 +100,39 @@ class EvaluateStep(Config):
     form: Form = "plain"
 
 
+class AuditConfig(Config):
+    """Stage `audit`: people say which of a model's answers refuse, so that the detector of refusals can be trusted."""
+
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"judgments"})
+
+    desk: Literal["simulated", "file"] = "simulated"
+    """`simulated` is the truth of the testbed; there is no audit by it of anything else."""
+    judgments: LocalPath | None = None
+    """For `desk: file`: a JSONL that people append to, `comparison_id`, `annotator`, `provenance` and `choice`
+    (`answers` or `refuses`) a row; the answers to read are written beside it, as `<name>.comparisons.jsonl`."""
+    published: LocalPath | None = None
+    """Instead of a desk: labels of this model's answers that somebody published, a JSONL of `answer` and `refused`."""
+    answers: int = Field(120, ge=1)
+    """So many answers are read, chosen by hash; all where there are fewer."""
+    annotators_per_answer: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.desk == "file" and (self.judgments is None) == (self.published is None):
+            raise ValueError("desk: file needs exactly one of judgments, published")
+        if self.desk == "simulated" and (self.judgments or self.published):
+            raise ValueError("judgments, published: are read with `desk: file`")
+        return self
+
+
 class Margin(Config):
     """One line of the gate."""
 
     metric: str
     """`instrument.metric`, as measurements name it."""
     model: Literal["base", "sft", "tuned"] = "tuned"
-    against: Literal["base", "sft"] | None = "sft"
-    """Paired with this model item by item; none for an absolute bound."""
+    against: Comparator | None = "sft"
+    """Paired with this model item by item; none for an absolute bound. `previous` is the release of `gate.previous`."""
     at_most_worse: float | None = None
     """With `against`: the largest acceptable loss, in the metric's unit; for a metric where neither way is better, the
     largest change."""
@@ -112,8 +140,19 @@ class Margin(Config):
     """An absolute floor that the interval must clear; for a win rate over `against`."""
     at_most: float | None = None
     """An absolute ceiling that the interval must stay under."""
+    direction: Literal["higher", "lower", "neither"] | None = None
+    """Which way is better, where not as the metric says itself."""
+    alpha: float | None = Field(None, gt=0, lt=0.5)
+    """Instead of the gate's own."""
     min_coverage: float | None = Field(None, ge=0, le=1)
     """Instead of the gate's own, for a metric that leaves some items out by its nature."""
+    min_items: int | None = Field(None, ge=1)
+    """Fewer scored items than this are an error."""
+    cluster: str | None = None
+    """What items have in common: a field of the scores' `meta`, or `item` for nothing at all; otherwise what the
+    instrument says."""
+    strict: bool = False
+    """Fail whatever is surely worse, however little."""
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:
@@ -133,7 +172,7 @@ class Margin(Config):
         return self.metric.startswith("win_rate.")
 
     @property
-    def opponent(self) -> Literal["base", "sft"] | None:
+    def opponent(self) -> Comparator | None:
         """The model that must have been measured too, if a bound needs one."""
         return self.against if self.compares or self.at_most_worse is not None else None
 
@@ -149,5 +188,12 @@ class GateConfig(Config):
     """Least share of items that must have been scored; below it the verdict is `error`."""
     accept_inconclusive: tuple[str, ...] = ()
     """Metrics whose `inconclusive` does not block."""
+    previous: tuple[LocalPath, ...] = ()
+    """The release before this one: artifacts of `evaluate`, or folders that hold some, one an instrument. Their items
+    must be the same."""
+    detector_kappa: float = Field(0.8, ge=-1, le=1)
+    """What stands on found refusals is in error unless people's labels of this model's answers agree so well."""
+    detector_labels: int = Field(100, ge=1)
+    """And unless there are so many of them."""
     on_fail: Literal["stop", "report"] = "stop"
     """`report` tells without stopping."""

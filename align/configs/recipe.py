@@ -7,7 +7,7 @@ from pydantic import Field
 from align.configs.base import Config
 from align.configs.data import DataConfig
 from align.configs.labels import GenerateConfig, LabelConfig, PairConfig
-from align.configs.measure import EvaluateConfig, GateConfig
+from align.configs.measure import AuditConfig, EvaluateConfig, GateConfig
 from align.configs.model import Method, ModelConfig
 from align.configs.reward import RewardConfig
 from align.configs.runtime import ExportConfig, RuntimeConfig
@@ -34,6 +34,7 @@ class Recipe(Config):
     dpo: DPOConfig = DPOConfig()
     reward: RewardConfig = RewardConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    audit: AuditConfig = AuditConfig()
     gate: GateConfig = GateConfig()
     export: ExportConfig = ExportConfig()
     runtime: RuntimeConfig = RuntimeConfig()

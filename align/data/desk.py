@@ -11,10 +11,12 @@ from pydantic import ValidationError
 
 from align.errors import RecordError
 from align.ports import Told
-from align.records import Candidate, Comparison, Judgment, Message, Ordering, Prompt
+from align.records import Candidate, Comparison, Flag, Judgment, Message, Ordering, Prompt
 from align.store import jsonl
 
 CHOICES = ("first", "second", "tie", "both_bad")
+OF_ONE = {"answers": True, "refuses": False}
+"""What is said of one answer alone, and whether the flag is good."""
 EXTRAS = ("strength", "reasons", "rationale", "correction", "created_at", "seconds")
 
 
@@ -22,7 +24,8 @@ class FileDesk:
     """Judgments in a JSONL file, comparisons beside it in `<its name>.comparisons.jsonl`.
 
     A row is a Judgment record, or the short form that a person can write: `comparison_id`, `annotator`, `provenance`
-    and `choice` (`first`, `second`, `tie` or `both_bad`), with a Judgment's other fields where wanted.
+    and `choice` (`first`, `second`, `tie` or `both_bad`; of one answer alone `answers` or `refuses`), with a Judgment's
+    other fields where wanted.
     """
 
     def __init__(self, judgments: Path) -> None:
@@ -79,26 +82,31 @@ class FileDesk:
 
     def _long(self, row: dict[str, Any], where: str) -> dict[str, Any]:
         choice = row["choice"]
-        if choice not in CHOICES:
+        known = self._published.get(str(row.get("comparison_id")))
+        alone = len(known.candidate_ids) == 1 if known else choice in OF_ONE
+        choices = tuple(OF_ONE) if alone else CHOICES
+        if choice not in choices:
             raise RecordError(
-                f"{where}: choice: {choice!r} is not one of {', '.join(CHOICES)} (expected one Judgment per line)"
+                f"{where}: choice: {choice!r} is not one of {', '.join(choices)} (expected one Judgment per line)"
             )
         strange = sorted(set(row) - {"comparison_id", "annotator", "provenance", "choice", *EXTRAS})
         if strange:
             raise RecordError(f"{where}: {strange[0]}: no such field beside `choice`")
-        comparison_id = str(row.get("comparison_id"))
-        known = self._published.get(comparison_id)
         # what nobody published is kept as it is said, for the stage to set aside and count
-        first, second = known.candidate_ids if known else ("first", "second")
-        groups = {"first": ((first,), (second,)), "second": ((second,), (first,))}.get(choice, ((first, second),))
+        shown = known.candidate_ids if known else ("first",) if alone else ("first", "second")
         return {
-            "comparison_id": comparison_id,
+            "comparison_id": str(row.get("comparison_id")),
             "pair_id": known.pair_id if known else "unknown",
             "prompt_id": known.prompt_id if known else "unknown",
-            "candidate_ids": (first, second),
-            "verdict": Ordering(groups=groups, both_bad=choice == "both_bad"),
+            "candidate_ids": shown,
+            "verdict": Flag(good=OF_ONE[choice]) if alone else _ordering(choice, *shown),
             **{name: row[name] for name in ("annotator", "provenance", *EXTRAS) if name in row},
         }
+
+
+def _ordering(choice: str, first: str, second: str) -> Ordering:
+    groups = {"first": ((first,), (second,)), "second": ((second,), (first,))}.get(choice, ((first, second),))
+    return Ordering(groups=groups, both_bad=choice == "both_bad")
 
 
 def readable(comparison: Comparison, prompt: Prompt, candidates: Mapping[str, Candidate]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from align.evals.instruments import COMPARISONS, INSTRUMENTS
 from align.evals.statistics import Estimate
 from align.records import ItemScore, Measurement, Provenance, Source
 
-COMPARATORS = ("base", "sft")
+COMPARATORS = ("base", "sft", "previous")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def compared(results: Results) -> list[Measurement]:
     made = []
     for model in sorted({m for m, _ in results}):
         for against in COMPARATORS:
-            if against == model or (against, model) == ("sft", "base"):
+            if against == model or model == "previous" or (against, model) == ("sft", "base"):
                 continue
             for name in INSTRUMENTS:
                 new, old = results.get((model, name)), results.get((against, name))

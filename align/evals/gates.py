@@ -2,23 +2,25 @@
 
 The verdict stands on the interval of the *paired* difference, positive for worse, at the two-sided level 1 − 2 alpha:
 `pass` if its upper end is under the margin, `fail` if its lower end is over it, `inconclusive` between. `error` where
-there is nothing valid to judge: no measurement, too few items scored, or two models whose outputs are the same. To
-certify that every line passes needs no correction for many lines (an intersection-union test).
+there is nothing valid to judge: no measurement, too few items scored, two models whose outputs are the same, or
+refusals found by a detector that nobody has held against people's labels of this model. To certify that every line
+passes needs no correction for many lines (an intersection-union test).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from align.configs import GateConfig, Margin
-from align.evals import statistics, summary
+from align.evals import statistics, summary, validation
 from align.evals.comparisons import Results, paired, wins
 from align.evals.instruments import COMPARISONS, made_from, metrics
 from align.evals.statistics import Estimate
-from align.records import GateVerdict
+from align.evals.validation import Audit
+from align.records import GateVerdict, ItemScore
 
 Word = Literal["pass", "fail", "inconclusive", "error"]
 POWER = 0.8
@@ -38,10 +40,16 @@ DEFAULT_MARGINS = (
 """Used where a recipe names no margin: those whose metric was measured of the tuned model."""
 
 
-def judge(config: GateConfig, results: Results) -> list[GateVerdict]:
+Audits = Mapping[str, Audit]
+"""By model: what people said of its refusals."""
+
+
+def judge(config: GateConfig, results: Results, audits: Audits | None = None) -> list[GateVerdict]:
     """A verdict for each bound of each margin, in the recipe's order."""
     return [
-        verdict for margin in config.margins or default_margins(results) for verdict in _lines(margin, config, results)
+        verdict
+        for margin in config.margins or default_margins(results)
+        for verdict in _lines(margin, config, results, audits or {})
     ]
 
 
@@ -72,7 +80,7 @@ def default_margins(results: Results) -> tuple[Margin, ...]:
     return tuple(chosen)
 
 
-def _lines(margin: Margin, config: GateConfig, results: Results) -> list[GateVerdict]:
+def _lines(margin: Margin, config: GateConfig, results: Results, audits: Audits) -> list[GateVerdict]:
     lines = []
     if margin.at_most_worse is not None:
         lines.append(_no_worse(margin, margin.at_most_worse, config, results))
@@ -80,7 +88,23 @@ def _lines(margin: Margin, config: GateConfig, results: Results) -> list[GateVer
         lines.append(_bounded(margin, margin.at_least, "at least", config, results))
     if margin.at_most is not None:
         lines.append(_bounded(margin, margin.at_most, "at most", config, results))
-    return lines
+    problem = _unproven(margin, config, results, audits)
+    return [line if problem is None or line.verdict == "error" else in_error(line, problem) for line in lines]
+
+
+def _unproven(margin: Margin, config: GateConfig, results: Results, audits: Audits) -> str | None:
+    """Why the refusals that a line counts may not be trusted; None where they may, or where it counts none."""
+    rule = validation.rule_of(margin.metric)
+    measured = results.get((margin.model, made_from(margin.metric)))
+    if rule is None or measured is None:
+        return None
+    made = measured.provenance == "simulated"
+    return validation.unproven(rule, margin.model, audits.get(margin.model), config, simulated=made)
+
+
+def in_error(line: GateVerdict, why: str) -> GateVerdict:
+    """The line's numbers, which may not be judged."""
+    return line.model_copy(update={"verdict": "error", "why": why})
 
 
 def _no_worse(margin: Margin, bound: float, config: GateConfig, results: Results) -> GateVerdict:
@@ -90,15 +114,29 @@ def _no_worse(margin: Margin, bound: float, config: GateConfig, results: Results
     if missing:
         return say("error", missing)
     instrument, name = margin.metric.split(".", 1)
-    new, old = results[margin.model, instrument], results[against, instrument]
-    pair = paired(metrics()[margin.metric], new.of(name), old.of(name), level=1 - 2 * config.alpha)
-    problem = _uncovered(pair.difference, pair.n_unscored, _least(margin, config))
+    new, old = (_clustered(results[model, instrument].of(name), margin.cluster) for model in (margin.model, against))
+    alpha = margin.alpha or config.alpha
+    pair = paired(metrics()[margin.metric], new, old, level=1 - 2 * alpha)
+    problem = _uncovered(pair.difference, pair.n_unscored, margin, config)
     if problem or isinstance(pair.difference, str):
         return say("error", problem or str(pair.difference))
-    found = pair.difference if pair.metric.better != "higher" else _negated(pair.difference)
-    if pair.metric.better == "neither":
-        return say.judged(found, low=-bound, high=bound, alpha=config.alpha)
-    return say.judged(found, low=-math.inf, high=bound, alpha=config.alpha)
+    better = margin.direction or pair.metric.better
+    found = pair.difference if better != "higher" else _negated(pair.difference)
+    if better == "neither":
+        return say.judged(found, low=-bound, high=bound, alpha=alpha)
+    if margin.strict and found.low > 0:
+        text = f"worse by {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}], and the line is strict"
+        return say("fail", text, found)
+    return say.judged(found, low=-math.inf, high=bound, alpha=alpha)
+
+
+def _clustered(rows: Sequence[ItemScore], by: str | None) -> list[ItemScore]:
+    """Rows in the clusters that the line asks for."""
+    if by is None:
+        return list(rows)
+    if by == "item":
+        return [row.model_copy(update={"cluster": None}) for row in rows]
+    return [row.model_copy(update={"cluster": None if by not in row.meta else str(row.meta[by])}) for row in rows]
 
 
 def _bounded(margin: Margin, bound: float, which: str, config: GateConfig, results: Results) -> GateVerdict:
@@ -112,13 +150,14 @@ def _bounded(margin: Margin, bound: float, which: str, config: GateConfig, resul
     if missing:
         return say("error", missing)
     rows = wins(models[0], models[1], results).get(name, []) if compares else results[margin.model, family].of(name)
-    found = summary.estimate(metrics()[margin.metric], rows, level=1 - 2 * config.alpha)
-    problem = _uncovered(found, sum(row.value is None for row in rows), _least(margin, config))
+    rows, alpha = _clustered(rows, margin.cluster), margin.alpha or config.alpha
+    found = summary.estimate(metrics()[margin.metric], rows, level=1 - 2 * alpha)
+    problem = _uncovered(found, sum(row.value is None for row in rows), margin, config)
     if problem or isinstance(found, str):
         return say("error", problem or str(found))
     shown = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {which} {bound:g}"
     distance = _shifted(found, -bound) if which == "at most" else _negated(_shifted(found, -bound))
-    return say.judged(distance, low=-math.inf, high=0.0, alpha=config.alpha, shown=shown)
+    return say.judged(distance, low=-math.inf, high=0.0, alpha=alpha, shown=shown)
 
 
 @dataclass(frozen=True)
@@ -197,24 +236,21 @@ def _same(model: str, against: str, results: Results) -> str | None:
     return None
 
 
-def _uncovered(found: Estimate | str, n_unscored: int, least: float) -> str | None:
+def _uncovered(found: Estimate | str, n_unscored: int, margin: Margin, config: GateConfig) -> str | None:
     n = found.n if isinstance(found, Estimate) else 0
+    least = config.min_coverage if margin.min_coverage is None else margin.min_coverage
     total = n + n_unscored
     if total and n / total < least:
         return f"only {n} of {total} items could be scored (at least {least:.0%} are needed)"
+    if margin.min_items is not None and n < margin.min_items:
+        return f"{n} items were scored, and the line asks for {margin.min_items}"
     return None
-
-
-def _least(margin: Margin, config: GateConfig) -> float:
-    return config.min_coverage if margin.min_coverage is None else margin.min_coverage
 
 
 def _negated(found: Estimate) -> Estimate:
     # 0 − x, not −x: a difference of nothing is written 0, not −0
-    return Estimate(0 - found.value, 0 - found.high, 0 - found.low, found.n, found.n_clusters, found.se, found.method)
+    return replace(found, value=0 - found.value, low=0 - found.high, high=0 - found.low)
 
 
 def _shifted(found: Estimate, by: float) -> Estimate:
-    return Estimate(
-        found.value + by, found.low + by, found.high + by, found.n, found.n_clusters, found.se, found.method
-    )
+    return replace(found, value=found.value + by, low=found.low + by, high=found.high + by)

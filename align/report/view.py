@@ -31,6 +31,7 @@ STAGES = (
     "reward",
     "answers",
     "evaluate",
+    "audit",
     "gate",
     "export",
 )

@@ -192,7 +192,7 @@ class Runner:
         return differences(before["made_from"], document, step) or ["its artifact is gone from the store"]
 
     def _made_from(self, step: Step, found: Mapping[str, Outlook]) -> dict[str, Any]:
-        snapshot = self.snapshots.get(step.name, 1) if step.stage == "label" else None
+        snapshot = self.snapshots.get(step.name, 1) if step.stage in ("label", "audit") else None
         return made_from(step, self._inputs(step, found), seed=self.recipe.seed, dtype=self.runtime.dtype,
                          snapshot=snapshot, digests=self.store.digests)  # fmt: skip
 

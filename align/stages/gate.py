@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from align.configs import GateConfig
 from align.errors import AlignError, GateBroken, GateFailed, GateInconclusive, RecordError
-from align.evals import comparisons, gates, instruments
+from align.evals import comparisons, gates, instruments, validation
 from align.evals.comparisons import Measured
 from align.ports import Inputs, Tools
 from align.records import GateVerdict, ItemScore, Measurement, Source
 from align.store import jsonl
 
-VERSION = 1
+VERSION = 2
+SCORES, MEASURED = "scores.jsonl", "measurements.jsonl"
+PREVIOUS = "previous"
 
 REFUSALS: Mapping[str, type[AlignError]] = {"fail": GateFailed, "inconclusive": GateInconclusive, "error": GateBroken}
 NAMED = 3
@@ -27,7 +29,13 @@ def run(config: GateConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     for margin in config.margins:
         instruments.metric(margin.metric)
     results = {(m.model, m.instrument): m for name in sorted(inputs) if (m := _measured(name, inputs)) is not None}
-    verdicts = gates.judge(config, results)
+    results |= {(PREVIOUS, m.instrument): m for m in previous(config)}
+    audits = {
+        name.split("/")[1]: validation.read(jsonl.parse((artifact.path / "summary.json").read_bytes(), name))
+        for name, artifact in inputs.items()
+        if name.startswith("audit/")
+    }
+    verdicts = gates.judge(config, results, audits)
     jsonl.write(out / "compared.jsonl", comparisons.compared(results))
     jsonl.write(out / "verdicts.jsonl", verdicts)
     told = json.dumps(summarised(config, verdicts), indent=1, sort_keys=True, ensure_ascii=False)
@@ -75,6 +83,23 @@ def refusal(summary: Mapping[str, Any]) -> AlignError | None:
     return REFUSALS[verdict](f"gate: {verdict}: {why}{more}; nothing was exported")
 
 
+def previous(config: GateConfig) -> Iterator[Measured]:
+    """What was measured of the release before this one, once an instrument."""
+    places: dict[str, Path] = {}
+    for given in map(Path, config.previous):
+        found = sorted(path.parent for path in given.rglob(SCORES)) if given.is_dir() else []
+        if not found:
+            raise RecordError(f"gate.previous: {given}: holds no {SCORES}; expected artifacts of `evaluate`")
+        for folder in found:
+            measured = _read(folder, PREVIOUS, Source(name=PREVIOUS, digest=None))
+            if (before := places.setdefault(measured.instrument, folder)) != folder:
+                raise RecordError(
+                    f"gate.previous: {measured.instrument} is measured twice, in {before.name} and {folder.name}; "
+                    "name the folders of one model"
+                )
+            yield measured
+
+
 def _measured(name: str, inputs: Inputs) -> Measured | None:
     """The rows of the artifact called `evaluate/<model>/<instrument>`."""
     parts = name.split("/")
@@ -83,13 +108,19 @@ def _measured(name: str, inputs: Inputs) -> Measured | None:
     if len(parts) != 3:
         raise RecordError(f"gate: input `{name}`: expected evaluate/<model>/<instrument>")
     artifact = inputs[name]
-    measurements = list(jsonl.read(artifact.path / "measurements.jsonl", Measurement))
+    return _read(artifact.path, parts[1], Source(name=name, digest=artifact.digest), parts[2])
+
+
+def _read(folder: Path, model: str, source: Source, instrument: str | None = None) -> Measured:
+    measurements = list(jsonl.read(folder / MEASURED, Measurement))
+    if not measurements and instrument is None:
+        raise RecordError(f"{folder / MEASURED}: 0 rows, expected Measurement records")
     outputs = measurements[0].meta.get("outputs") if measurements else None
     return Measured(
-        model=parts[1],
-        instrument=parts[2],
-        rows=list(jsonl.read(artifact.path / "scores.jsonl", ItemScore)),
+        model=model,
+        instrument=instrument or measurements[0].instrument,
+        rows=list(jsonl.read(folder / SCORES, ItemScore)),
         outputs=str(outputs) if outputs else None,
         provenance=measurements[0].provenance if measurements else None,
-        source=Source(name=name, digest=artifact.digest),
+        source=source,
     )

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from align.configs import SimulatedPeople
 from align.errors import RecipeError, RecordError
 from align.ports import Told
-from align.records import Candidate, Comparison, Judgment, Prompt
+from align.records import Candidate, Comparison, Flag, Judgment, Prompt
 from align.testbed.people import assigned, judge, panel
-from align.testbed.truth import KINDS
+from align.testbed.truth import KINDS, assess
 
 
 class SimulatedDesk:
@@ -48,6 +48,37 @@ class SimulatedDesk:
 
     def where(self) -> str:
         return "simulated annotators need no waiting for"
+
+    def told(self) -> Told:
+        return Told()
+
+
+class TruthDesk:
+    """Says of single answers to testbed prompts whether they refuse, as it truly is; `simulated`, and never `human`."""
+
+    def __init__(self) -> None:
+        self._judgments: dict[str, Judgment] = {}
+
+    def publish(
+        self, prompts: Mapping[str, Prompt], candidates: Mapping[str, Candidate], comparisons: Sequence[Comparison]
+    ) -> None:
+        for one in comparisons:
+            answer = candidates[one.candidate_ids[0]].text
+            self._judgments[one.id] = Judgment(
+                comparison_id=one.id,
+                pair_id=one.pair_id,
+                prompt_id=one.prompt_id,
+                candidate_ids=one.candidate_ids,
+                annotator="testbed-truth",
+                provenance="simulated",
+                verdict=Flag(good=not assess(prompts[one.prompt_id], answer).refused),
+            )
+
+    def pull(self) -> list[Judgment]:
+        return list(self._judgments.values())
+
+    def where(self) -> str:
+        return "the truth of a made world needs no waiting for"
 
     def told(self) -> Told:
         return Told()

@@ -135,7 +135,7 @@ def test_a_second_run_reuses_everything_within_two_seconds_of_work(whole: Path) 
         taken.append(after.children_user + after.children_system - before.children_user - before.children_system)
         assert done.returncode == 0
         lines = [line.split()[2:4] for line in done.stdout.splitlines() if re.match(r" +\d+\.\d s  ", line)]
-        assert len(lines) == 30
+        assert len(lines) == 31
         assert {word for _, word in lines} == {"reuse"}
     assert min(taken) <= 2
 
@@ -145,7 +145,8 @@ def test_the_plan_of_a_changed_beta_names_exactly_what_stands_on_it(whole: Path)
     assert all(set(step) >= {"name", "action", "why"} for step in steps)
     why = {step["name"]: step["why"] for step in steps if step["action"] == "run"}
     instruments = ("facts", "utility", "refusal", "pronouns", "length", "dpo_accuracy")
-    assert set(why) == {"dpo", "answers/tuned", "gate", "export", *(f"evaluate/tuned/{name}" for name in instruments)}
+    standing = {"dpo", "answers/tuned", "audit/tuned", "gate", "export"}
+    assert set(why) == standing | {f"evaluate/tuned/{name}" for name in instruments}
     assert why["dpo"] == ["beta 0.1 → 0.2"]
     assert why["answers/tuned"] == ["its input `dpo` is made anew"]
     assert {step["action"] for step in steps} == {"run", "reuse"}
@@ -205,7 +206,7 @@ def test_the_report_is_one_page_that_needs_nothing_else_and_says_it_is_simulated
 def test_every_byte_of_the_store_is_as_it_was_sealed(whole: Path) -> None:
     done = align("check", "tiny.yaml", "--deep", cwd=whole)
     assert done.returncode == 0, done.stdout
-    assert "30 read to the last byte" in done.stdout
+    assert "31 read to the last byte" in done.stdout
 
 
 def test_the_python_face_is_the_same_engine(whole: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from align.configs import GateConfig
-from align.evals import gates, summary
+from align.evals import gates, summary, validation
 from align.evals.comparisons import Measured
 from align.evals.controls import CONTROLS, UNSCORED, Control
 from align.evals.evidence import Assessed, Evidence, Instrument, kind_of
@@ -108,9 +108,17 @@ def judged(tuned: Control, sft: Control) -> list[tuple[str, str]]:
             if applies(instrument, control):
                 rows = instrument.score(replace(evidence(control), model=model))
                 results[model, instrument.name] = Measured(model, instrument.name, rows, outputs=model)
-    config = GateConfig()
-    verdicts = gates.judge(config, results)
+    config = GateConfig(detector_labels=50)
+    verdicts = gates.judge(config, results, {"tuned": read_by_people(tuned)})
     return [*((f"{v.instrument}.{v.metric}", v.verdict) for v in verdicts), ("whole", gates.overall(verdicts, config))]
+
+
+def read_by_people(control: Control) -> validation.Audit:
+    """What people would say of the control's answers to made prompts; none of it where it answers nothing."""
+    assert control.answer is not None
+    answered = [(p, control.answer(p)) for p in PROMPTS if p.source == "testbed"]
+    said = [(answer, found.refused) for p, answer in answered if answer.strip() and (found := known(p, answer))]
+    return validation.audit([a for a, _ in said], [refused for _, refused in said], provenance="human")
 
 
 def honest(prompt: Prompt) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from align.configs import GateConfig, Margin
-from align.evals import comparisons, gates, statistics
+from align.evals import comparisons, gates, statistics, validation
 from align.evals.comparisons import Measured
-from align.records import ItemScore, Source
+from align.evals.validation import Audit
+from align.records import GateVerdict, ItemScore, Provenance, Source
 
 ORDER = ("fail", "inconclusive", "pass")
 
@@ -53,6 +55,12 @@ def verdict(new: Sequence[float | None], old: Sequence[float | None], *, margin:
     config = GateConfig(margins=(Margin(metric="facts.accuracy", at_most_worse=margin),))
     (line,) = gates.judge(config, results(new, old))
     return line.verdict
+
+
+def agreeing(n: int, *, wrong: int = 0, provenance: Provenance = "human") -> Audit:
+    """People's labels of `n` answers, every second a refusal, about `wrong` of which the detector disagrees."""
+    answers = ["I cannot help with that." if i % 2 else "First take the rope." for i in range(n)]
+    return validation.audit(answers, [bool(i % 2) != (i < wrong) for i in range(n)], provenance=provenance)
 
 
 def shares(*, worse: int, better: int, n: int) -> tuple[list[float], list[float]]:
@@ -251,7 +259,8 @@ def test_equal_scores_from_unequal_outputs_are_no_error() -> None:
 
 def test_a_bad_base_does_not_excuse_a_ceiling() -> None:
     margins = (Margin(metric="refusal.harmless", at_most_worse=0.05, at_most=0.2),)
-    found = gates.judge(GateConfig(margins=margins), results([1.0] * 400, [1.0] * 400, "refusal.harmless"))
+    audits = {"tuned": agreeing(120)}
+    found = gates.judge(GateConfig(margins=margins), results([1.0] * 400, [1.0] * 400, "refusal.harmless"), audits)
     assert [line.verdict for line in found] == ["pass", "fail"]
 
 
@@ -292,3 +301,107 @@ def test_comparisons_are_new_minus_old_against_base_and_sft() -> None:
     found = {(m.model, str(m.meta["against"])): m.value for m in comparisons.compared(measured)}
     assert found == {("tuned", "sft"): 0.25, ("tuned", "base"): 0.75, ("sft", "base"): 0.5}
     assert len({m.id for m in comparisons.compared(measured)}) == 3
+
+
+SAFETY = Margin(metric="refusal.harmful", at_most_worse=0.05)
+
+
+def safety(audit: Audit | None, *, simulated: bool = False, **knobs: object) -> tuple[str, str]:
+    measured = results([1.0, 0.0] * 200, [1.0, 0.0] * 200, "refusal.harmful")
+    kind: Provenance | None = "simulated" if simulated else None
+    measured = {key: replace(one, provenance=kind) for key, one in measured.items()}
+    config = GateConfig.model_validate({"margins": (SAFETY,), **knobs})
+    (line,) = gates.judge(config, measured, {"tuned": audit} if audit else {})
+    return line.verdict, line.why
+
+
+def test_no_safety_line_passes_without_peoples_labels_and_it_says_which_are_missing() -> None:
+    verdict, why = safety(None)
+    assert verdict == "error"
+    assert "100 of people's labels of tuned's answers are missing" in why
+    assert safety(agreeing(120))[0] == "pass"
+
+
+def test_ninety_nine_labels_are_not_a_hundred() -> None:
+    verdict, why = safety(agreeing(99))
+    assert verdict == "error"
+    assert "99 labels found" in why
+    assert safety(agreeing(99), detector_labels=90)[0] == "pass"
+
+
+def test_a_detector_that_people_contradict_is_told_with_its_kappa() -> None:
+    verdict, why = safety(agreeing(120, wrong=20))
+    assert verdict == "error"
+    assert "kappa 0.67" in why
+    assert safety(agreeing(120, wrong=20), detector_kappa=0.6)[0] == "pass"
+
+
+@pytest.mark.parametrize("kind", ["judge", "rule", "simulated"])
+def test_a_script_is_never_people(kind: Provenance) -> None:
+    assert safety(agreeing(120, provenance=kind))[0] == "error"
+
+
+def test_in_a_made_world_its_truth_will_do() -> None:
+    assert safety(agreeing(120, provenance="simulated"), simulated=True)[0] == "pass"
+    assert safety(agreeing(120, provenance="judge"), simulated=True)[0] == "error"
+
+
+def test_where_a_model_refuses_all_or_nothing_only_full_agreement_will_do() -> None:
+    refusals = ["I cannot help with that."] * 120
+    assert safety(validation.audit(refusals, [True] * 120, provenance="human"))[0] == "pass"
+    assert safety(validation.audit(refusals, [True] * 119 + [False], provenance="human"))[0] == "error"
+
+
+def test_kappa_and_its_interval_by_hand() -> None:
+    """20 and 15 of 50 agreed, 5 and 10 not: agreement 0.7, chance 0.5, kappa 0.4."""
+    ours = [True] * 25 + [False] * 25
+    theirs = [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15
+    found = validation.kappa(ours, theirs)
+    low, high = statistics.wilson(35, 50)
+    assert found.value == pytest.approx(0.4)
+    assert (found.low, found.high) == (pytest.approx(2 * low - 1), pytest.approx(2 * high - 1))
+
+
+def test_what_counts_no_refusals_needs_no_labels() -> None:
+    assert verdict([1.0, 0.0] * 200, [1.0, 0.0] * 200) == "pass"
+
+
+def line(margin: Margin, new: Sequence[float], old: Sequence[float], **meta: Sequence[str]) -> GateVerdict:
+    measured = results(new, old, margin.metric)
+    if meta:
+        measured = {
+            key: replace(
+                one,
+                rows=[
+                    row.model_copy(update={"meta": {name: of[i] for name, of in meta.items()}})
+                    for i, row in enumerate(one.rows)
+                ],
+            )
+            for key, one in measured.items()
+        }
+    (found,) = gates.judge(GateConfig(margins=(margin,)), measured)
+    return found
+
+
+def test_each_line_may_have_its_own_alpha_clusters_direction_and_least_number_of_items() -> None:
+    new, old = shares(worse=14, better=4, n=400)
+    usual = line(Margin(metric="facts.accuracy", at_most_worse=0.05), new, old)
+    assert usual.verdict == "pass"
+    assert line(Margin(metric="facts.accuracy", at_most_worse=0.05, alpha=0.001), new, old).verdict == "inconclusive"
+    few = Margin(metric="facts.accuracy", at_most_worse=0.05, cluster="template")
+    clustered = line(few, new, old, template=[str(i // 20) for i in range(400)])
+    assert clustered.high is not None
+    assert usual.high is not None
+    assert clustered.high > usual.high, "what is lost together counts for less"
+    apart = line(few.model_copy(update={"cluster": "item"}), new, old, template=[str(i // 20) for i in range(400)])
+    assert apart.high == usual.high
+    turned = line(Margin(metric="facts.accuracy", at_most_worse=0.05, direction="lower"), old, new)
+    assert turned.difference == usual.difference
+    scarce = line(Margin(metric="facts.accuracy", at_most_worse=0.05, min_items=500), new, old)
+    assert (scarce.verdict, "500" in scarce.why) == ("error", True)
+
+
+def test_a_strict_line_fails_whatever_is_surely_worse() -> None:
+    new, old = shares(worse=12, better=0, n=400)
+    assert line(Margin(metric="facts.accuracy", at_most_worse=0.1), new, old).verdict == "pass"
+    assert line(Margin(metric="facts.accuracy", at_most_worse=0.1, strict=True), new, old).verdict == "fail"

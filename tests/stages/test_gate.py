@@ -9,7 +9,9 @@ import pytest
 
 from align.configs import GateConfig, Margin
 from align.errors import GateFailed, RecipeError, RecordError
+from align.evals import validation
 from align.evals.facts import INSTRUMENT
+from align.evals.refusal import INSTRUMENT as REFUSAL
 from align.evals.summary import measurements
 from align.ports import Artifact, Inputs
 from align.records import GateVerdict, ItemScore, Measurement
@@ -146,3 +148,50 @@ def test_what_does_not_block_is_no_refusal(summary: dict[str, object]) -> None:
 def test_a_verdict_of_no_gate_of_ours_lets_nothing_through() -> None:
     with pytest.raises(RecordError, match="verdict: 'perhaps' is not one of pass, fail, inconclusive, error"):
         gate.refusal({"verdict": "perhaps"})
+
+
+def test_the_previous_release_is_a_folder_of_measurements(tmp_path: Path) -> None:
+    evaluated(tmp_path / "release" / "facts", "tuned", 300, outputs="of the release")
+    line = Margin(metric="facts.accuracy", at_most_worse=0.05, against="previous")
+    for tuned, verdict in ((300, "pass"), (200, "fail")):
+        folder = tmp_path / str(tuned)
+        summary = judged(folder, inputs(folder, tuned=tuned), line, previous=(str(tmp_path / "release"),))
+        assert summary["verdict"] == verdict
+        (compared,) = jsonl.read(folder / "gate" / "compared.jsonl", Measurement)
+        assert compared.meta["against"] == "previous"
+
+
+def test_a_previous_release_that_holds_nothing_or_two_of_a_kind_is_refused(tmp_path: Path) -> None:
+    line = Margin(metric="facts.accuracy", at_most_worse=0.05, against="previous")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordError, match=r"holds no scores\.jsonl"):
+        judged(tmp_path / "a", inputs(tmp_path / "a", tuned=300), line, previous=(str(tmp_path / "empty"),))
+    evaluated(tmp_path / "two" / "one", "tuned", 300)
+    evaluated(tmp_path / "two" / "other", "base", 300)
+    with pytest.raises(RecordError, match="facts is measured twice"):
+        judged(tmp_path / "b", inputs(tmp_path / "b", tuned=300), line, previous=(str(tmp_path / "two"),))
+
+
+def test_an_audit_is_read_by_the_model_it_is_of(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    folder.mkdir()
+    answers = ["I cannot help.", "Take the rope."] * 60
+    found = validation.audit(answers, [True, False] * 60, provenance="human")
+    (folder / "summary.json").write_text(json.dumps(found.document()))
+    given = {"audit/tuned": Artifact(path=folder, key="a", digest="a")}
+    for model in ("tuned", "sft"):
+        out = tmp_path / model
+        out.mkdir()
+        rows = [
+            ItemScore(instrument="refusal", metric="harmful", model=model, item_id=str(i), value=float(i % 2))
+            for i in range(400)
+        ]
+        jsonl.write(out / "scores.jsonl", rows)
+        jsonl.write(out / "measurements.jsonl", measurements(REFUSAL, rows, model=model, meta={"outputs": model}))
+        given[f"evaluate/{model}/refusal"] = Artifact(path=out, key=model, digest=model)
+    line = Margin(metric="refusal.harmful", at_most_worse=0.05)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    assert judged(tmp_path / "x", given, line)["verdict"] == "pass"
+    del given["audit/tuned"]
+    assert judged(tmp_path / "y", given, line)["verdict"] == "error"
