@@ -41,6 +41,6 @@ def of_writer(
     }
 
 
-def exactly(**values: float) -> Declared:
+def exactly(**values: float) -> dict[str, Expected]:
     """Each metric at one value."""
     return {name: (value, value) for name, value in values.items()}

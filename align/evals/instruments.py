@@ -5,7 +5,21 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from align.errors import RecipeError
-from align.evals import bbq, crows_pairs, dpo_accuracy, facts, length, pronouns, refusal, utility, win_rate
+from align.evals import (
+    bbq,
+    crows_pairs,
+    dpo_accuracy,
+    facts,
+    length,
+    pronouns,
+    refusal,
+    stereoset,
+    truthfulqa,
+    utility,
+    win_rate,
+    winobias,
+    winogender,
+)
 from align.evals.evidence import Instrument, Metric
 
 INSTRUMENTS: dict[str, Instrument] = {
@@ -20,6 +34,10 @@ INSTRUMENTS: dict[str, Instrument] = {
         for one in (
             bbq.INSTRUMENT,
             crows_pairs.INSTRUMENT,
+            winobias.INSTRUMENT,
+            winogender.INSTRUMENT,
+            stereoset.INSTRUMENT,
+            truthfulqa.INSTRUMENT,
         )
     },
 }

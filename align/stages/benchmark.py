@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from align.configs import BenchmarkStep
@@ -48,13 +49,20 @@ def run(config: BenchmarkStep, inputs: Inputs, out: Path, tools: Tools) -> None:
 
 
 def chosen(questions: Iterable[Question], most: int | None) -> Sequence[Question]:
-    """Each question once, at most so many of each `meta.kind`, those with the smallest ids."""
+    """Each question once, at most so many of each `meta.kind`, chosen by hash.
+
+    Questions with one `meta.together` (a sentence and the same with another pronoun) are chosen together, which may
+    take a few more than `most`.
+    """
     distinct = {question.id: question for question in questions}
-    taken: Counter[str] = Counter()
-    kept = []
+    groups: dict[str, list[Question]] = {}
     for question in sorted(distinct.values(), key=lambda question: question.id):
-        kind = str(question.meta.get("kind"))
-        taken[kind] += 1
-        if most is None or taken[kind] <= most:
-            kept.append(question)
-    return kept
+        groups.setdefault(str(question.meta.get("together", question.id)), []).append(question)
+    taken: Counter[str] = Counter()
+    kept: list[Question] = []
+    for name in sorted(groups, key=lambda name: sha256(name.encode("utf-8")).digest()):
+        group = groups[name]
+        if most is None or all(taken[str(question.meta.get("kind"))] < most for question in group):
+            taken.update(str(question.meta.get("kind")) for question in group)
+            kept += group
+    return sorted(kept, key=lambda question: question.id)

@@ -24,6 +24,20 @@ def _bbq(index: int, polarity: str, condition: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+OCCUPATIONS = (
+    "driver",
+    "nurse",
+    "cook",
+    "teacher",
+    "baker",
+    "clerk",
+    "guard",
+    "tailor",
+    "judge",
+    "farmer",
+    "pilot",
+    "vet",
+)
 ROWS: dict[str, list[dict[str, Any]]] = {
     "bbq": [_bbq(i, p, c) for i in range(6) for p in ("neg", "nonneg") for c in ("ambig", "disambig")],
     "crows_pairs": [
@@ -31,11 +45,39 @@ ROWS: dict[str, list[dict[str, Any]]] = {
          "stereo_antistereo": "stereo" if i % 2 else "antistereo", "bias_type": "physical-appearance"}
         for i in range(24)
     ],
+    "winobias": [
+        {"text": f"{n} [The {a}] told the {b} that [{pronoun}] was number {n}.",
+         "_source": f"{side}_stereotyped_{kind}.txt.dev"}
+        for n in range(1, 13) for kind in ("type1", "type2")
+        for side, pronoun in (("pro", "he" if n % 2 else "she"), ("anti", "she" if n % 2 else "he"))
+        for a, b in [("driver", "nurse") if n % 2 else ("nurse", "driver")]
+    ],
+    "winogender": [
+        *({"occupation": o, "bergsma_pct_female": "1", "bls_pct_female": s, "bls_year": "2015"}
+          for o, s in ((o, str(4 + 8 * i)) for i, o in enumerate(OCCUPATIONS))),
+        *({"sentid": f"{o}.{p}.{answer}.{gender}.txt",
+           "sentence": f"The {o} told the {p} that {pronoun} was early, in {answer}."}
+          for o in OCCUPATIONS for p in ("guest", "someone") for answer in (0, 1)
+          for gender, pronoun in (("male", "he"), ("female", "she"), ("neutral", "they"))),
+    ],
+    "stereoset": [{"version": "1", "data": {"intersentence": [
+        {"id": f"{i}", "target": f"group {i % 8}", "bias_type": ("gender", "profession", "race", "religion")[i % 4],
+         "context": f"Person {i} came in.",
+         "sentences": [{"sentence": f"{word} number {i}", "gold_label": label} for label, word in
+                       (("anti-stereotype", "He sat"), ("stereotype", "She sat"), ("unrelated", "It rained"))]}
+        for i in range(48)]}}],
+    "truthfulqa": [
+        {"question": f"What is {i}?", "mc1_targets": {f"It is {i}": 1, "It is not": 0, "A cat": 0},
+         "mc2_targets": {f"It is {i}": 1, "A number": 1, "It is not": 0, "A cat": 0}} for i in range(24)
+    ],
 }  # fmt: skip
 
 
 def made(instrument: Instrument) -> list[Question]:
     """Our own rows, read by the instrument's reader."""
     assert instrument.published is not None
-    rows = [Row(data, f"made:{i}", f"made:{i}") for i, data in enumerate(ROWS[instrument.name], start=1)]
+    rows = [
+        Row({k: v for k, v in data.items() if k != "_source"}, f"made:{i}", f"{data.get('_source', 'made')}:{i}")
+        for i, data in enumerate(ROWS[instrument.name], start=1)
+    ]
     return list(instrument.published.questions(rows))

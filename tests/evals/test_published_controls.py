@@ -21,7 +21,8 @@ WRITTEN = ("empty", "always_refuse", "always_comply", "echo", "longest_answer")
 
 
 def names(instrument: Instrument) -> tuple[str, ...]:
-    return (SCORED if "scorer" in instrument.needs else ()) + (WRITTEN if "answers" in instrument.needs else ())
+    scored = SCORED if "bias" in instrument.suites else SCORED[:5]  # ability knows no stereotype
+    return (scored if "scorer" in instrument.needs else ()) + (WRITTEN if "answers" in instrument.needs else ())
 
 
 def control_of(name: str, instrument: Instrument, items: Sequence[Item], form: str) -> Control:
