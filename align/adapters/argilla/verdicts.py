@@ -14,13 +14,13 @@ def judged(answer: Answer, comparison: Comparison, *, annotator: str, provenance
     choice = answer.values.get(PREFERENCE)
     if choice is None:
         return "without a choice"
-    if choice not in CHOICES:
+    if not isinstance(choice, str) or choice not in CHOICES:
         return "of an unknown option"
     strength = answer.values.get("strength")
-    if strength is not None and strength not in (1, 2, 3):
+    if strength is not None and (isinstance(strength, bool) or strength not in (1, 2, 3)):
         return "of an unknown strength"
     first, second = comparison.candidate_ids
-    groups = {"a": ((first,), (second,)), "b": ((second,), (first,))}.get(str(choice), ((first, second),))
+    groups = {"a": ((first,), (second,)), "b": ((second,), (first,))}.get(choice, ((first, second),))
     return Judgment(
         comparison_id=comparison.id,
         pair_id=comparison.pair_id,
