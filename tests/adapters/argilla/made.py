@@ -13,7 +13,7 @@ from align.adapters.argilla.opening import open_desk
 from align.configs import LabelConfig
 from align.configs.argilla import ArgillaConfig
 from align.records import Candidate, Comparison, Message, Prompt
-from align.stages.label import comparisons
+from align.preference.asking import comparisons
 
 
 class Work:
