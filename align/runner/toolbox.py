@@ -87,6 +87,12 @@ class Toolbox:
             from align.adapters.argilla.opening import open_desk
 
             return open_desk(config, kept=self.kept, note=self.note)
+        if config.desk == "judge" and config.judge is not None:
+            from align.adapters.judge.desk import JudgeDesk
+
+            guideline = Path(config.guideline).read_text(encoding="utf-8") if config.guideline else None
+            return JudgeDesk(config.judge, guideline=guideline, seed=self.seed, work=self.work,
+                             offline=self.runtime.offline, note=self.note)  # fmt: skip
         raise RecipeError(f"label.desk: `{config.desk}` is not a desk behind a server")
 
     def rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterable[dict[str, Any]]:
