@@ -176,10 +176,34 @@ def _parser() -> argparse.ArgumentParser:
             "--set", dest="sets", action="append", default=[], metavar="KNOB=VALUE", help="set one of the stage's knobs"
         )
         stage.add_argument("--seed", type=int, help="the recipe's seed (default 0)")
-        if name == "evaluate":
-            stage.add_argument("--list", action="store_true", help="list the instruments and what each has been run on")
         stage.set_defaults(obey=lambda a, name=name: _late("stage", a, name))
+        if name == "evaluate":
+            _benchmark_face(stage)
     return parser
+
+
+def _benchmark_face(stage: argparse.ArgumentParser) -> None:
+    stage.description = "Measure models side by side on published benchmarks; or, with --in, run the stage alone."
+    stage.set_defaults(obey=lambda a: _late("evaluate", a))
+    stage.add_argument("models", nargs="*", metavar="MODEL",
+                       help="a folder, an adapter's folder, a .gguf file, org/name@commit, or RECIPE:STEP")  # fmt: skip
+    stage.add_argument("--against", metavar="BASE", help="hold every model against this one, by the default margins")
+    stage.add_argument("--suite", choices=("bias", "safety", "ability", "quick"), help="these benchmarks alone")
+    stage.add_argument("--instrument", action="append", default=[], metavar="NAME", help="this one; may be repeated")
+    stage.add_argument("--data", type=Path, metavar="FOLDER", help="where the published benchmarks lie")
+    stage.add_argument("--max-items", type=int, metavar="N", help="at most so many of each kind, chosen by hash")
+    stage.add_argument("--form", choices=("chat", "plain"), default="chat",
+                       help="put questions in the chat template (the default) or as plain text")  # fmt: skip
+    stage.add_argument("--chat-template", type=Path, metavar="FILE", help="for models that have none of their own")
+    stage.add_argument("--labels", action="append", default=[], metavar="[MODEL=]FILE",
+                       help="people's labels of a model's answers: its safety gate needs 100")  # fmt: skip
+    stage.add_argument("--batch-size", type=int, default=32, metavar="N", help="answers drawn at once")
+    stage.add_argument("--redo", action="append", default=[], metavar="STEP", help="make this step or stage again")
+    stage.add_argument("--csv", type=Path, metavar="FILE", help="also write every number to a CSV file")
+    stage.add_argument("--harness-json", type=Path, metavar="FILE", help="also write results as lm-eval does")
+    stage.add_argument("--json", action="store_true", help="print JSON")
+    stage.add_argument("--list", action="store_true", help="list the instruments and what each has been run on")
+    _store(stage)
 
 
 def _command(

@@ -48,13 +48,6 @@ SECTIONS = {"prepare": "data", "base": "model"}
 
 def stage(arguments: argparse.Namespace, name: str) -> int:
     """Run one stage from folders to a folder."""
-    if getattr(arguments, "list", False):
-        from align.evals import listing
-
-        for row in listing():
-            print(f"{row['name']:<14} {row['measures']}\n{'':<14} needs {row['needs']}; {row['last_run']}")
-            print(f"{'':<14} {row['metrics']}")
-        return 0
     if arguments.out is None:
         raise UsageError(f"{name}: --out FOLDER is missing: where the result is to stand")
     out = Path(arguments.out)

@@ -30,6 +30,7 @@ from align.configs.model import ModelConfig, Scratch
 from align.configs.recipe import Recipe
 from align.configs.reward import RewardConfig
 from align.configs.runtime import ExportConfig, RuntimeConfig
+from align.configs.survey import Survey
 from align.configs.training import DPOConfig, Keep, LoRA, SFTConfig, TrainingConfig
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "SamplingConfig",
     "Scratch",
     "SimulatedPeople",
+    "Survey",
     "Testbed",
     "TrainingConfig",
 ]

@@ -47,6 +47,8 @@ class ModelConfig(Config):
     gguf: LocalPath | None = None
     """A GGUF file; imported once into a safetensors folder (de-quantised: training starts from its values)."""
     scratch: Scratch | None = None
+    adapter: LocalPath | None = None
+    """A folder with a PEFT adapter that was trained on this very model: it is merged into the weights."""
     chat_template: LocalPath | None = None
     """A Jinja file to use instead of the tokenizer's own template."""
 

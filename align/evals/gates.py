@@ -10,7 +10,7 @@ passes needs no correction for many lines (an intersection-union test).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -64,6 +64,11 @@ def overall(verdicts: Sequence[GateVerdict], config: GateConfig) -> Word:
     words = {
         v.verdict for v in verdicts if not (v.verdict == "inconclusive" and f"{v.instrument}.{v.metric}" in accepted)
     }
+    return gravest(words)
+
+
+def gravest(words: Collection[Word]) -> Word:
+    """What the worst of them says."""
     order: tuple[Word, ...] = ("error", "fail", "inconclusive")
     return next((word for word in order if word in words), "pass")
 

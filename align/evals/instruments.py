@@ -85,15 +85,20 @@ def nearest(name: str, known: dict[str, object] | dict[str, Metric] | dict[str, 
     return f"did you mean `{near[0]}`?" if near else f"there are {', '.join(known)}"
 
 
+NEVER = "never run against the real one: off by default"
+
+
 def listing() -> list[dict[str, str]]:
-    """A row an instrument for `align evaluate --list`: name, measures, needs, metrics, last_run."""
+    """A row an instrument for `align evaluate --list`: what it measures, reads and gives, and what it has met."""
     rows = [
         {
             "name": i.name,
             "measures": i.measures,
             "needs": ", ".join(i.needs),
             "metrics": ", ".join(f"{i.name}.{m.name}" for m in i.metrics),
-            "last_run": i.last_run or "never run against real data",
+            "data": f"{i.published.title} ({i.published.licence})" if i.published else i.data,
+            "suites": ", ".join(i.suites),
+            "last_run": i.last_run or NEVER,
         }
         for i in INSTRUMENTS.values()
     ]
@@ -104,7 +109,9 @@ def listing() -> list[dict[str, str]]:
                 "measures": "which of two models answers better; made by the gate, not named in evaluate.instruments",
                 "needs": f"{source} of both models",
                 "metrics": ", ".join(f"{name}.{m.name}" for m in of),
-                "last_run": INSTRUMENTS[source].last_run or "never run against real data",
+                "data": "",
+                "suites": "",
+                "last_run": INSTRUMENTS[source].last_run or NEVER,
             }
         )
     return rows

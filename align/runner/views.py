@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from align.evals.gates import gravest
 from align.report.view import RunView, StepView, in_order
 from align.store.artifacts import Store
 from align.store.fingerprint import read_json
@@ -18,8 +19,8 @@ def run_view(store: Store, state: Mapping[str, Any]) -> RunView:
         made = (folder / "manifest.json").exists()
         manifest = read_json(folder / "manifest.json") if made else {}
         steps.append(StepView(name, seen["stage"], folder, manifest, "done" if made else "missing"))
-    gate = next((step for step in steps if step.name == "gate" and step.manifest), None)
-    verdict = read_json(gate.path / "summary.json")["verdict"] if gate else None
+    said = [read_json(one.path / "summary.json")["verdict"] for one in steps if one.stage == "gate" and one.manifest]
+    verdict = gravest(said) if said else None
     recipe = state.get("recipe", {})
     simulated = bool((recipe.get("data") or {}).get("testbed"))
     return RunView(state["name"], state.get("title"), recipe, in_order(steps), verdict, simulated)

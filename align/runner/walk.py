@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from align.configs import Recipe
+from align.configs import Recipe, Survey
 from align.errors import (
     AlignError,
     UsageError,
     Waiting,
 )
+from align.evals import gates
 from align.plan import Step, plan
 from align.ports import Artifact
+from align.runner import survey
 from align.runner.console import Console
 from align.runner.keys import differences, made_from
 from align.runner.machine import packages, resolved
@@ -46,7 +48,7 @@ class Outlook:
 class Result:
     """What a run came to."""
 
-    recipe: Recipe
+    recipe: Recipe | Survey
     artifacts: Mapping[str, Artifact]
     verdict: str | None
     report: Path | None
@@ -62,9 +64,9 @@ class Result:
 
 @dataclass
 class Runner:
-    """One recipe over one store."""
+    """One recipe, or one survey of models, over one store."""
 
-    recipe: Recipe
+    recipe: Recipe | Survey
     store: Store
     console: Console = field(default_factory=Console)
     until: str | None = None
@@ -72,7 +74,7 @@ class Runner:
     refresh: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        self.steps = plan(self.recipe)
+        self.steps = plan(self.recipe) if isinstance(self.recipe, Recipe) else survey.steps(self.recipe)
         self.store.refuse_foreign()
         self.runtime = resolved(self.recipe.runtime)
         self.name = self.recipe.name or "recipe"
@@ -125,14 +127,16 @@ class Runner:
                     seen, waiting = Outlook(step.name, "wait", (str(said),)), waiting or said
             found[step.name] = seen
             if step.stage == "gate" and seen.artifact is not None:
-                refusal = gate.refusal(read_json(seen.artifact.path / "summary.json"))
+                refusal = refusal or gate.refusal(read_json(seen.artifact.path / "summary.json"))
             self._remember(found)
         if waiting is not None:
             self.store.digests.save()
             raise waiting
         artifacts = {name: seen.artifact for name, seen in found.items() if seen.artifact is not None}
-        verdict = read_json(artifacts["gate"].path / "summary.json")["verdict"] if "gate" in artifacts else None
-        report = self._report(bool(ran)) if "gate" in artifacts else None
+        judged = [artifacts[step.name].path for step in self.steps if step.stage == "gate" and step.name in artifacts]
+        verdict = gates.gravest([read_json(path / "summary.json")["verdict"] for path in judged]) if judged else None
+        told = judged or (isinstance(self.recipe, Survey) and not self.until)
+        report = self._report(bool(ran)) if told else None
         self.store.digests.save()
         if refusal is not None:
             raise refusal
@@ -140,6 +144,7 @@ class Runner:
 
     def _deliver(self, artifact: Artifact) -> None:
         """Copy and push a reused export where the recipe now says; what is already there is left as it is."""
+        assert isinstance(self.recipe, Recipe), "a survey exports nothing"
         config = self.recipe.export
         pushed = any(str(note).startswith("pushed: ") for note in artifact.manifest.get("notes", ()))
         if config.folder is None and (config.push_to is None or pushed):
@@ -268,7 +273,7 @@ def _drift(artifact: Artifact) -> list[str]:
     return [f"made with {name} {old}, now {now[name]}" for name, old in made.items() if now.get(name, old) != old]
 
 
-def _shown(recipe: Recipe) -> dict[str, Any]:
+def _shown(recipe: Recipe | Survey) -> dict[str, Any]:
     """The recipe as it may be kept: files by name, never by place."""
     shown = recipe.keyed()
     return {name: _named(value) for name, value in shown.items()}

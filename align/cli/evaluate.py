@@ -1,0 +1,149 @@
+"""`align evaluate MODEL…`: any models, side by side, on published benchmarks; without a model, the stage alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from align.cli.show import find
+from align.configs import AuditConfig, BenchmarkData, SamplingConfig, Survey
+from align.configs.base import Config
+from align.errors import UsageError
+from align.evals import listing
+from align.recipe import checked
+from align.runner import Runner
+from align.runner.console import Console
+from align.runner.survey import chosen, found_data, model_config, named, survey_name
+from align.store.artifacts import Store
+
+EXIT = {"pass": 0, "fail": 3, "inconclusive": 4, "error": 5}
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Measure models side by side, hold them against one of them, and write a report; or obey as a stage."""
+    if arguments.list:
+        return _list(arguments)
+    if not arguments.models:
+        from align.cli.stage import stage
+
+        return stage(arguments, "evaluate")
+    for name in ("inputs", "out", "recipe", "sets"):
+        if getattr(arguments, name):
+            flag = {"inputs": "in", "sets": "set"}.get(name, name)
+            raise UsageError(f"evaluate: --{flag} belongs to the stage alone, and models were named; leave one out")
+    store = Store(arguments.store)
+    survey = asked(arguments, store)
+    console = Console(sys.stderr if arguments.json else sys.stdout)
+    result = Runner(survey, store, console, redo=arguments.redo).run()
+    assert result.report is not None
+    _told(arguments, survey, result.verdict, result.report, store, console)
+    return EXIT[result.verdict] if result.verdict else 0
+
+
+def asked(arguments: argparse.Namespace, store: Store) -> Survey:
+    """What the command line asks for, as a survey; UsageError where something of it is not there."""
+    given = list(dict.fromkeys([*arguments.models, *([arguments.against] if arguments.against else [])]))
+    if len(given) < len(arguments.models):
+        raise UsageError("evaluate: a model is given twice; name each once")
+    names = named(given)
+    folders = {word: _folder(word, store) for word in given}
+    against = folders[arguments.against] if arguments.against else None
+    models = {names[w]: model_config(folders[w], against=against, template=arguments.chat_template) for w in given}
+    if arguments.data is None:
+        raise UsageError("evaluate: --data FOLDER is missing: where the published benchmarks lie (see --list)")
+    if not arguments.data.is_dir():
+        raise UsageError(f"--data {arguments.data}: no such folder")
+    wanted = chosen(arguments.suite, arguments.instrument)
+    here, missing = found_data(wanted, arguments.data, max_items=arguments.max_items)
+    if missing and arguments.instrument:
+        raise UsageError(f"--data {arguments.data}: no published files of {', '.join(missing)} there; see --list")
+    if not here:
+        raise UsageError(f"--data {arguments.data}: holds no benchmark of this suite; they are: {', '.join(missing)}")
+    for name in missing:
+        print(f"align: {name}: its data are not in {arguments.data}, so it is left out", file=sys.stderr)
+    here = {name: _formed(where, arguments.form) for name, where in here.items()}
+    labels = {names[word]: path for word, path in _labels(arguments.labels, names).items()}
+    audits = {
+        name: AuditConfig.model_validate({"desk": "file", "published": str(path)}) for name, path in labels.items()
+    }
+    values: dict[str, Any] = {
+        "name": survey_name(names, list(here)),
+        "title": f"{', '.join(names[word] for word in arguments.models)} measured",
+        "seed": arguments.seed or 0,
+        "models": models,
+        "against": names[arguments.against] if arguments.against else None,
+        "benchmarks": here,
+        "answers": SamplingConfig(temperature=0.0, batch_size=arguments.batch_size),
+        "labels": audits,
+    }
+    return _valid(Survey, values)
+
+
+def _valid(kind: type[Survey], values: dict[str, Any]) -> Survey:
+    plain = {k: v.model_dump() if isinstance(v, Config) else v for k, v in values.items()}
+    return checked(kind, {k: v for k, v in plain.items() if v is not None}, {}, where="evaluate", folder=Path.cwd())
+
+
+def _formed(where: BenchmarkData, form: str) -> BenchmarkData:
+    return where.model_copy(update={"form": form})
+
+
+def _folder(word: str, store: Store) -> str:
+    """A model of a run (`recipe:step`, as in `show`) by its folder; any other word as it is."""
+    if ":" in word and not Path(word).exists() and store.root.is_dir() and (found := find(store, word)) is not None:
+        return str(found.path / "model")
+    return word
+
+
+def _labels(texts: list[str], names: dict[str, str]) -> dict[str, Path]:
+    found = {}
+    for text in texts:
+        word, equals, place = text.partition("=")
+        if not equals:
+            word, place = next(iter(names)), text
+        if word not in names:
+            raise UsageError(f"--labels {text}: {word} is not one of the models")
+        if not Path(place).is_file():
+            raise UsageError(f"--labels {text}: no such file; expected rows of `answer` and `refused`")
+        found[word] = Path(place)
+    return found
+
+
+def _told(
+    arguments: argparse.Namespace, survey: Survey, verdict: str | None, report: Path, store: Store, console: Console
+) -> None:
+    from rich.console import Console as Rich
+
+    from align.report.side_by_side import harness_json, rows_of, table, write_csv
+    from align.runner.views import run_view
+
+    view = run_view(store, store.remembered()[survey.name])
+    rows = rows_of(view)
+    if arguments.csv is not None:
+        write_csv(rows, arguments.csv)
+    if arguments.harness_json is not None:
+        text = json.dumps(harness_json(rows), indent=1, ensure_ascii=False)
+        arguments.harness_json.write_text(text + "\n", encoding="utf-8")
+    if arguments.json:
+        told = {"survey": survey.name, "verdict": verdict, "report": str(report), "rows": [row.told() for row in rows]}
+        print(json.dumps(told, indent=1, ensure_ascii=False))
+        return
+    console.say()
+    Rich(file=console.stream).print(table(rows))
+    if verdict is not None:
+        console.say(f"gate against {survey.against}: {verdict}")
+    console.say(f"report: {report}")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    rows = listing()
+    if arguments.json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return 0
+    for row in rows:
+        print(f"{row['name']:<16} {row['measures']}\n{'':<16} needs {row['needs']}; {row['last_run']}")
+        print(f"{'':<16} {row['metrics']}")
+    return 0

@@ -1,0 +1,38 @@
+"""Measuring models that nobody trained here: which, on which benchmarks, against which."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from align.configs.base import Config
+from align.configs.labels import SamplingConfig
+from align.configs.measure import AuditConfig, BenchmarkData, GateConfig
+from align.configs.model import ModelConfig
+from align.configs.runtime import RuntimeConfig
+
+
+class Survey(Config):
+    """What `align evaluate MODEL…` does, as a recipe says what `align run` does."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    title: str | None = None
+    seed: int = Field(0, ge=0, lt=2**31)
+    models: dict[str, ModelConfig] = Field(min_length=1)
+    """By the name under which each is shown."""
+    against: str | None = None
+    """One of them: the gate holds every other against it."""
+    benchmarks: dict[str, BenchmarkData] = Field(min_length=1)
+    answers: SamplingConfig = SamplingConfig(temperature=0.0)
+    labels: dict[str, AuditConfig] = {}
+    """By model: where people's labels of its refusals lie."""
+    gate: GateConfig = GateConfig(on_fail="report")
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _names_its_own_models(self) -> Self:
+        for name in (*self.labels, *([self.against] if self.against else [])):
+            if name not in self.models:
+                raise ValueError(f"{name}: not one of the models, {', '.join(self.models)}")
+        return self
