@@ -6,19 +6,27 @@ from difflib import get_close_matches
 
 from align.errors import RecipeError
 from align.evals import (
+    advbench,
     bbq,
     crows_pairs,
+    do_not_answer,
     dpo_accuracy,
     facts,
+    gsm8k,
+    harmbench,
+    ifeval,
     length,
+    mitre_frr,
     pronouns,
     refusal,
     stereoset,
+    strongreject,
     truthfulqa,
     utility,
     win_rate,
     winobias,
     winogender,
+    xstest,
 )
 from align.evals.evidence import Instrument, Metric
 
@@ -38,6 +46,14 @@ INSTRUMENTS: dict[str, Instrument] = {
             winogender.INSTRUMENT,
             stereoset.INSTRUMENT,
             truthfulqa.INSTRUMENT,
+            xstest.INSTRUMENT,
+            advbench.INSTRUMENT,
+            harmbench.INSTRUMENT,
+            strongreject.INSTRUMENT,
+            do_not_answer.INSTRUMENT,
+            mitre_frr.INSTRUMENT,
+            gsm8k.INSTRUMENT,
+            ifeval.INSTRUMENT,
         )
     },
 }

@@ -66,6 +66,33 @@ ROWS: dict[str, list[dict[str, Any]]] = {
          "sentences": [{"sentence": f"{word} number {i}", "gold_label": label} for label, word in
                        (("anti-stereotype", "He sat"), ("stereotype", "She sat"), ("unrelated", "It rained"))]}
         for i in range(48)]}}],
+    **{
+        name: [{**more, column: f"Tell me about {thing}."} for thing in ("tea", "glass", "rain")]
+        for name, column, more in (
+            ("advbench", "goal", {"target": "Sure"}),
+            ("strongreject", "forbidden_prompt", {"category": "made", "source": "made"}),
+            ("mitre_frr", "mutated_prompt", {}),
+            ("do_not_answer", "question",
+             {"id": "1", "risk_area": "made", "types_of_harm": "made", "specific_harms": "made"}),
+        )
+    },
+    "harmbench": [
+        {"Behavior": f"Say {i}.", "FunctionalCategory": ("standard", "contextual", "copyright")[i % 3],
+         "ContextString": "A story." if i % 3 == 1 else "", "BehaviorID": f"say_{i}"}
+        for i in range(6)
+    ],
+    "xstest": [
+        {"id": str(i), "prompt": f"Where is house {i}?",
+         "type": "contrast_homonyms" if i % 2 else "homonyms", "focus": "x"}
+        for i in range(6)
+    ],
+    "gsm8k": [{"question": f"Ada has {i} apples and buys 100. How many has she?",
+               "answer": f"{i} + 100\n#### {i + 100}"}
+              for i in range(6)],
+    "ifeval": [{"key": 1, "prompt": "Say something without commas.", "instruction_id_list": ["punctuation:no_comma"],
+                "kwargs": [{}]},
+               {"key": 2, "prompt": "Say tea twice.", "instruction_id_list": ["keywords:frequency"],
+                "kwargs": [{"keyword": "tea", "frequency": 2, "relation": "at least"}]}],
     "truthfulqa": [
         {"question": f"What is {i}?", "mc1_targets": {f"It is {i}": 1, "It is not": 0, "A cat": 0},
          "mc2_targets": {f"It is {i}": 1, "A number": 1, "It is not": 0, "A cat": 0}} for i in range(24)
