@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         made = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
         made.add_argument("--home", type=Path, metavar="FOLDER", help="where it is kept (default: $ALIGN_ARGILLA_HOME, "
                           "or ~/.local/share/align-prefs/argilla)")  # fmt: skip
-        made.set_defaults(obey=globals()[name])
+        made.set_defaults(obey=lambda arguments: _obey(globals()[name], arguments))
         return made
 
     start = command("up", "start the server, and wait until it answers; builds its environment the first time")
@@ -51,6 +52,17 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 def _helped(parser: argparse.ArgumentParser) -> int:
     parser.print_help()
     return 0
+
+
+def _obey(do: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    try:
+        return do(arguments)
+    except OSError as error:
+        from align.store.disk import raise_unwritable
+
+        where = {"says": "Argilla's folder cannot be written", "remedy": "choose another with --home"}
+        raise_unwritable(error, getattr(arguments, "folder", None) or _home(arguments).path, **where)
+        raise
 
 
 def _home(arguments: argparse.Namespace) -> Home:
@@ -106,7 +118,7 @@ def users(arguments: argparse.Namespace) -> int:
         return 0
     for one in found:
         told = one.kind or ("runs the server" if one.role == "owner" else "of no known kind; say it by `users add`")
-        print(f"{one.username:<24} {told:<16}" + (f" password {one.password}" if one.password else ""))
+        print(f"{one.username:<24} {told:<16} {f'password {one.password}' if one.password else ''}".rstrip())
     if any(one.password for one in found):
         print("these passwords are shown this once; people sign in at " + home.credentials().url)
     return 0

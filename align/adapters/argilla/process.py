@@ -132,6 +132,8 @@ def _locked(home: Home) -> int:
 
 
 def _bound(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 2**16:
+        raise UsageError(f"--port {port}: not a port; they go from 1 to 65535, and 0 is any that is free")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except OSError as error:
@@ -140,10 +142,10 @@ def _bound(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind(address)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         bound.close()
         raise UsageError(
-            f"port {port} of {host} cannot be had ({getattr(error, 'strerror', None) or error}); "
+            f"port {port} of {host} cannot be had ({error.strerror}); "
             "name another with --port, or any free one with --port 0"
         ) from error
     return bound

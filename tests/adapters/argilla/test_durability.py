@@ -105,7 +105,7 @@ def killed_under_load(home: Home, n: int, kills: int) -> None:
     for kill in range(kills):
         wanted = 3 * n * (kill + 1) // (kills + 2)
         while len(acknowledged(annotators)) < wanted and any(thread.is_alive() for thread in threads):
-            time.sleep(0.002)
+            time.sleep(0.02)
         before = acknowledged(annotators)
         assert len(before) < 3 * n, "killed too late to be under load"
         holder = running(home)

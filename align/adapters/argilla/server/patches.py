@@ -76,10 +76,10 @@ def no_vectors() -> None:
 
 
 def say_what_the_disk_says(application: Any) -> None:
-    """A full disk is 507 and a busy database 503, both to be asked again: no bug, and nothing was half saved."""
+    """A full disk is 507, a busy database 503, two answers of one person at once 409: no bugs, nothing half saved."""
     from argilla_server.api.routes import api_v1
     from fastapi.responses import JSONResponse
-    from sqlalchemy.exc import OperationalError, TimeoutError
+    from sqlalchemy.exc import IntegrityError, OperationalError, TimeoutError
 
     async def say(_request: Any, error: Exception) -> Any:
         told = str(getattr(error, "orig", error))
@@ -88,8 +88,10 @@ def say_what_the_disk_says(application: Any) -> None:
         if "locked" in told or isinstance(error, TimeoutError):
             busy = {"detail": "the server is busy; nothing was saved, send it again"}
             return JSONResponse(busy, status_code=503, headers={"Retry-After": "1"})
+        if isinstance(error, IntegrityError) and "UNIQUE" in told:
+            return JSONResponse({"detail": "another request has just made it; look at that one"}, status_code=409)
         raise error
 
     for one in (application, api_v1):
-        one.add_exception_handler(OperationalError, say)
-        one.add_exception_handler(TimeoutError, say)
+        for kind in (OperationalError, IntegrityError, TimeoutError):
+            one.add_exception_handler(kind, say)

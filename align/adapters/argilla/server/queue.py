@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -18,7 +18,6 @@ from rq.exceptions import NoSuchJobError
 
 REMEMBERED = 1000
 """Jobs whose state can still be asked for."""
-AT_ONCE = 4
 LOG = logging.getLogger("align.jobs")
 
 
@@ -48,10 +47,14 @@ class Job:
 
 
 class Queue:
-    """What argilla_server asks of an rq queue: `enqueue_call`."""
+    """What argilla_server asks of an rq queue: `enqueue_call`.
+
+    Calls about one thing (their first argument: a webhook, a data set) share `at_once` places, so that a receiver that
+    does not answer keeps nobody else's messages waiting.
+    """
 
     def __init__(self, *, at_once: int) -> None:
-        self._room = asyncio.Semaphore(at_once)
+        self._rooms: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(at_once))
         self._tasks: set[asyncio.Task[None]] = set()
 
     def enqueue_call(
@@ -67,9 +70,10 @@ class Queue:
         return job
 
     async def _run(self, job: Job, func: Callable[..., Any], args: Any, kwargs: Any, waits: list[float]) -> None:
+        room = self._rooms[str(args[0]) if args else func.__name__]
         for wait in [*waits, None]:
             try:
-                async with self._room:
+                async with room:
                     job.status = "started"
                     await func(*args, **kwargs)
                 job.status = "finished"
@@ -92,9 +96,8 @@ def module() -> ModuleType:
     made = ModuleType("argilla_server.jobs.queues")
     made.__dict__.update(
         REDIS_CONNECTION=NoRedis(),
-        # statuses are recomputed one data set after the other; a dead receiver of webhooks must not keep others waiting
         DEFAULT_QUEUE=Queue(at_once=1),
-        HIGH_QUEUE=Queue(at_once=AT_ONCE),
+        HIGH_QUEUE=Queue(at_once=2),
         JOB_TIMEOUT_DISABLED=-1,
     )
     return made
