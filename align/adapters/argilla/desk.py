@@ -55,7 +55,7 @@ class ArgillaDesk:
         self.book = Book(kept / f"{self.settings.name.replace(' ', '_')}-{digits}")
         self._records: dict[str, dict[str, Any]] = {}
         self._comparisons: dict[str, Comparison] = {}
-        self._dataset_id = ""
+        self.dataset_id = ""
         self._told = Told()
         self._line = ""
 
@@ -72,16 +72,16 @@ class ArgillaDesk:
         with self._alone():
             workspace_id = open_workspace(self.server, asked)
             self.people.at(workspace_id)
-            self._dataset_id = open_dataset(self.server, workspace_id, self.settings, self.book)
+            self.dataset_id = open_dataset(self.server, workspace_id, self.settings, self.book)
             known = self.book.published()
             self.book.publish(one for one in comparisons if one.id not in known)
-            there = self.book.put(self._dataset_id)
+            there = self.book.put(self.dataset_id)
             self._put([name for name in self._records if name not in there])
 
     def pull(self) -> list[Judgment]:
         """Everything that was said, and noted down before it is used."""
         with self._alone():
-            rows = self.server.records(self._dataset_id)
+            rows = self.server.records(self.dataset_id)
             ours = {row["external_id"]: row for row in rows if row.get("external_id")}
             missing = [name for name in self._records if name not in ours]
             if missing:  # somebody removed them: there are no answers to them any more, and they are asked again
@@ -108,8 +108,8 @@ class ArgillaDesk:
     def _put(self, names: Sequence[str]) -> None:
         records = [self._records[name] for name in names]
         done = 0
-        for n in self.server.put_records(self._dataset_id, records, batch=BATCH):
-            self.book.acknowledge(self._dataset_id, names[done : done + n])
+        for n in self.server.put_records(self.dataset_id, records, batch=BATCH):
+            self.book.acknowledge(self.dataset_id, names[done : done + n])
             done += n
 
     def _sorted(self, answers: Sequence[Answer], edited: set[str], nameless: int) -> list[Judgment]:
@@ -191,7 +191,7 @@ class ArgillaDesk:
         )
         each = ", ".join(f"{name} {n} of {total}" for name, n in sorted(done.items()))
         parts = [
-            f"open {self.server.url}/dataset/{self._dataset_id}/annotation-mode",
+            f"open {self.server.url}/dataset/{self.dataset_id}/annotation-mode",
             *([each] if each else []),
             f"{statuses['submitted']} submitted, {statuses['draft']} drafts, {statuses['discarded']} discarded",
         ]

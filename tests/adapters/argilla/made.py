@@ -12,8 +12,8 @@ from align.adapters.argilla.desk import ArgillaDesk
 from align.adapters.argilla.opening import open_desk
 from align.configs import LabelConfig
 from align.configs.argilla import ArgillaConfig
-from align.records import Candidate, Comparison, Message, Prompt
 from align.preference.asking import comparisons
+from align.records import Candidate, Comparison, Judgment, Message, Ordering, Prompt
 
 
 class Work:
@@ -89,3 +89,23 @@ class Annotator:
         for record in records:
             self.says(record["id"], **choose(record))
         return len(records)
+
+    def says_all(self, said: Mapping[str, dict[str, Any]]) -> None:
+        """Answer many records, a hundred in a call."""
+        items = [
+            {"record_id": record, "status": "submitted", "values": {k: {"value": v} for k, v in values.items()}}
+            for record, values in said.items()
+        ]
+        for start in range(0, len(items), 100):
+            reply = self.http.post("/api/v1/me/responses/bulk", json={"items": items[start : start + 100]})
+            assert not [one for one in reply.raise_for_status().json()["items"] if one.get("error")]
+
+
+def as_sent(said: Judgment) -> dict[str, Any]:
+    """What somebody says, as a browser would send it."""
+    assert isinstance(said.verdict, Ordering)
+    first, *_ = said.verdict.groups
+    preference = "a" if first == said.candidate_ids[:1] else "b" if len(first) == 1 else "tie"
+    if said.verdict.both_bad:
+        preference = "both_bad"
+    return {"preference": preference, **({"strength": said.strength} if said.strength else {})}

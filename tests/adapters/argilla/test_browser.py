@@ -184,7 +184,7 @@ def test_people_sign_in_judge_by_keys_and_clicks_search_filter_and_see_their_pro
     assert f"{account.username} 4 of 8; 4 submitted, 1 drafts" in at.where()
     assert fifth in by_question
 
-    seat.page.goto(f"{argilla.url}/dataset/{at._dataset_id}/annotation-mode")
+    seat.page.goto(f"{argilla.url}/dataset/{at.dataset_id}/annotation-mode")
     left_over = seat.question()
     number = left_over.split("number ")[1].split()[0]
     page.click("button[data-title=Search]")
@@ -256,10 +256,10 @@ def test_an_annotators_own_hostile_words_do_not_break_the_record_when_it_is_open
     account = argilla.add()
     person = Annotator(argilla.url, account.api_key)
     words = f"</script><script>{PWN}</script> $& $` #TEMPLATE#"
-    person.says(person.records(at._dataset_id)[0]["id"], preference="a", correction=words)
+    person.says(person.records(at.dataset_id)[0]["id"], preference="a", correction=words)
     assert [one.correction for one in at.pull()] == [words]
     seat = Seat(browser, argilla, account)
-    seat.page.goto(f"{argilla.url}/dataset/{at._dataset_id}/annotation-mode?_status=submitted&page=1&status=submitted")
+    seat.page.goto(f"{argilla.url}/dataset/{at.dataset_id}/annotation-mode?_status=submitted&page=1&status=submitted")
     assert seat.question() == "How long does egg number 0 boil?"
     assert "PWNED" not in seat.page.title()
     seat.close()

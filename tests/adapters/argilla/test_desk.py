@@ -46,7 +46,7 @@ def test_what_is_said_comes_back_with_who_when_strength_and_words(argilla, tmp_p
             strict=True,
         )
     }
-    n = Annotator(argilla.url, ann.api_key).judges(at._dataset_id, lambda record: says[record["external_id"]])
+    n = Annotator(argilla.url, ann.api_key).judges(at.dataset_id, lambda record: says[record["external_id"]])
     assert n == 4
     found = {one.comparison_id: one for one in at.pull()}
     first, second, third, fourth = (found[one.id] for one in work.comparisons)
@@ -71,27 +71,27 @@ def test_twice_is_once_and_new_comparisons_join_the_old(argilla, tmp_path):
     few, more = eggs(3), eggs(5)
     at = put_up(argilla, tmp_path, "twice", few)
     person = Annotator(argilla.url, argilla.add().api_key)
-    person.judges(at._dataset_id, lambda record: {"preference": "a"})
+    person.judges(at.dataset_id, lambda record: {"preference": "a"})
     for kept in (tmp_path, tmp_path, tmp_path / "another machine"):
         again = put_up(argilla, kept, "twice", more)
-        assert again._dataset_id == at._dataset_id
-        assert len(again.server.records(at._dataset_id)) == 5
+        assert again.dataset_id == at.dataset_id
+        assert len(again.server.records(at.dataset_id)) == 5
         assert len(again.pull()) == 3
 
 
 def test_annotators_see_no_models_name_and_no_suggestion(argilla, tmp_path):
     at = put_up(argilla, tmp_path, "blind", eggs(3))
-    for record in Annotator(argilla.url, argilla.add().api_key).records(at._dataset_id):
+    for record in Annotator(argilla.url, argilla.add().api_key).records(at.dataset_id):
         assert "secret" not in str(record)
         assert record["metadata"].keys() == {"words", "round"}
         assert not record.get("suggestions")
-    assert {one["metadata"]["model_a"] for one in at.server.records(at._dataset_id)} <= {"secret-left", "secret-right"}
+    assert {one["metadata"]["model_a"] for one in at.server.records(at.dataset_id)} <= {"secret-left", "secret-right"}
 
 
 def test_drafts_and_discarded_are_counted_and_not_used(argilla, tmp_path):
     at = put_up(argilla, tmp_path, "drafts", eggs(3), n=1)
     person = Annotator(argilla.url, argilla.add().api_key)
-    first, second, third = person.records(at._dataset_id)
+    first, second, third = person.records(at.dataset_id)
     person.says(first["id"], status="draft", preference="a")
     person.says(second["id"], status="discarded")
     assert at.pull() == []
@@ -106,7 +106,7 @@ def test_drafts_and_discarded_are_counted_and_not_used(argilla, tmp_path):
 def test_a_changed_mind_is_the_later_one_with_the_earlier_kept(argilla, tmp_path):
     at = put_up(argilla, tmp_path, "mind", eggs(1), n=1)
     person = Annotator(argilla.url, argilla.add().api_key)
-    record = person.records(at._dataset_id)[0]["id"]
+    record = person.records(at.dataset_id)[0]["id"]
     for choice in ("a", "b", "tie"):
         person.says(record, preference=choice)
         at.pull()
@@ -120,7 +120,7 @@ def test_answers_that_vanish_with_their_account_stop_the_run_until_the_recipe_sa
     at = put_up(argilla, tmp_path, "gone", work)
     leaver, stayer = argilla.add(), argilla.add()
     for one in (leaver, stayer):
-        Annotator(argilla.url, one.api_key).judges(at._dataset_id, lambda record: {"preference": "b"})
+        Annotator(argilla.url, one.api_key).judges(at.dataset_id, lambda record: {"preference": "b"})
     before = at.pull()
     assert len(before) == 6
     owner(argilla).ask("DELETE", f"/api/v1/users/{leaver.user_id}")
@@ -140,18 +140,18 @@ def test_a_comparison_edited_on_the_server_is_void_and_put_up_again_once_removed
     work = eggs(2)
     at = put_up(argilla, tmp_path, "edited", work, n=1)
     person = Annotator(argilla.url, argilla.add().api_key)
-    person.judges(at._dataset_id, lambda record: {"preference": "a"})
+    person.judges(at.dataset_id, lambda record: {"preference": "a"})
     assert len(at.pull()) == 2
-    victim = at.server.records(at._dataset_id)[0]
+    victim = at.server.records(at.dataset_id)[0]
     fields = victim["fields"] | {"pair": victim["fields"]["pair"] | {"a": {"text": "Something else."}}}
     item = {"external_id": victim["external_id"], "fields": fields, "metadata": victim["metadata"]}
-    at.server.ask("PUT", f"/api/v1/datasets/{at._dataset_id}/records/bulk", json={"items": [item]})
+    at.server.ask("PUT", f"/api/v1/datasets/{at.dataset_id}/records/bulk", json={"items": [item]})
     assert len(at.pull()) == 1
     assert [row["reason"] for row in at.told().set_aside] == ["of text that was changed on the server"]
     assert "1 records were changed on the server" in at.where()
-    at.server.ask("DELETE", f"/api/v1/datasets/{at._dataset_id}/records", params={"ids": victim["id"]})
+    at.server.ask("DELETE", f"/api/v1/datasets/{at.dataset_id}/records", params={"ids": victim["id"]})
     assert len(at.pull()) == 1
-    assert len(at.server.records(at._dataset_id)) == 2, "it is put up again"
+    assert len(at.server.records(at.dataset_id)) == 2, "it is put up again"
     assert "changed on the server" not in at.where()
 
 
@@ -159,15 +159,15 @@ def test_a_question_that_was_changed_is_refused_with_the_difference(argilla, tmp
     work = eggs(2)
     at = put_up(argilla, tmp_path, "options", work)
     person = Annotator(argilla.url, argilla.add().api_key)
-    person.judges(at._dataset_id, lambda record: {"preference": "a"}, most=1)
-    _, questions = at.server.settings(at._dataset_id)
+    person.judges(at.dataset_id, lambda record: {"preference": "a"}, most=1)
+    _, questions = at.server.settings(at.dataset_id)
     changed = next(one for one in questions if one["name"] == "preference")
     for option in changed["settings"]["options"]:
         option["value"] = option["value"].replace("both_bad", "neither")
     with sqlite3.connect(argilla.home.database, timeout=20) as base:  # Argilla itself refuses to change options
         name, text = uuid.UUID(changed["id"]).hex, json.dumps(changed["settings"])
         assert base.execute("UPDATE questions SET settings = ? WHERE id = ?", (text, name)).rowcount == 1
-    person.judges(at._dataset_id, lambda record: {"preference": "neither"})
+    person.judges(at.dataset_id, lambda record: {"preference": "neither"})
     assert at.pull() == []
     assert [row["reason"] for row in at.told().set_aside] == ["of an unknown option"] * 2
     with pytest.raises(RecordError, match=r"question `preference`: options a, b, tie, both_bad → a, b, tie, neither"):
@@ -194,7 +194,7 @@ def test_somebody_elses_data_set_of_our_name_is_refused_with_the_difference(argi
 
 def test_a_renamed_data_set_is_refused(argilla, tmp_path):
     at = put_up(argilla, tmp_path, "name", eggs(1))
-    at.server.ask("PATCH", f"/api/v1/datasets/{at._dataset_id}", json={"name": "something else"})
+    at.server.ask("PATCH", f"/api/v1/datasets/{at.dataset_id}", json={"name": "something else"})
     with pytest.raises(RecordError, match=r"renamed on the server: name name-\w{8} → something else; name it back"):
         put_up(argilla, tmp_path, "name", eggs(1))
 
@@ -206,7 +206,7 @@ def test_a_draft_that_a_kill_left_behind_is_made_anew(argilla, tmp_path):
     work = eggs(2)
     at.publish(work.prompts, work.candidates, work.comparisons)
     assert at.server.datasets(place)[at.settings.name]["status"] == "ready"
-    assert len(at.server.records(at._dataset_id)) == 2
+    assert len(at.server.records(at.dataset_id)) == 2
 
 
 def test_a_workspace_that_looks_like_a_slip_is_not_made(argilla, tmp_path):
@@ -216,8 +216,8 @@ def test_a_workspace_that_looks_like_a_slip_is_not_made(argilla, tmp_path):
 
 def test_an_account_nobody_declared_is_never_a_person(argilla, tmp_path):
     at = put_up(argilla, tmp_path, "kinds", eggs(2), n=1)
-    Annotator(argilla.url, argilla.key).judges(at._dataset_id, lambda record: {"preference": "a"}, most=1)
-    Annotator(argilla.url, argilla.add("judge").api_key).judges(at._dataset_id, lambda record: {"preference": "a"})
+    Annotator(argilla.url, argilla.key).judges(at.dataset_id, lambda record: {"preference": "a"}, most=1)
+    Annotator(argilla.url, argilla.add("judge").api_key).judges(at.dataset_id, lambda record: {"preference": "a"})
     assert [one.provenance for one in at.pull()] == ["judge", "judge"]
     assert [row["reason"] for row in at.told().set_aside] == [
         "of an account that was never said to be a person's, a script's or a judge's"
@@ -228,7 +228,7 @@ def test_a_lost_or_edited_pull_is_noticed(argilla, tmp_path):
     at = put_up(argilla, tmp_path, "chain", eggs(2), n=1)
     person = Annotator(argilla.url, argilla.add().api_key)
     for choice in ("a", "b"):
-        person.judges(at._dataset_id, lambda record, choice=choice: {"preference": choice})
+        person.judges(at.dataset_id, lambda record, choice=choice: {"preference": choice})
         at.pull()
     first, second = sorted((at.book.folder / "pulls").iterdir())
     text = first.read_text()
@@ -244,8 +244,8 @@ def test_min_submitted_and_guidelines_follow_the_recipe(argilla, tmp_path):
     work = eggs(1)
     at = put_up(argilla, tmp_path, "overlap", work, n=2)
     again = put_up(argilla, tmp_path, "overlap", work, n=3)
-    assert again._dataset_id == at._dataset_id
-    now = at.server.ask("GET", f"/api/v1/datasets/{at._dataset_id}")
+    assert again.dataset_id == at.dataset_id
+    now = at.server.ask("GET", f"/api/v1/datasets/{at.dataset_id}")
     assert now["distribution"]["min_submitted"] == 3
     assert "| `d` `r` |" in now["guidelines"]
     assert "3 annotators are needed for each" not in at.where()
@@ -262,7 +262,7 @@ def test_nobody_to_judge_is_said_with_how_to_add_somebody(argilla, tmp_path):
 
 def test_judgments_are_ours_whole(argilla, tmp_path):
     at = put_up(argilla, tmp_path, "ours", eggs(1), n=1)
-    Annotator(argilla.url, argilla.add().api_key).judges(at._dataset_id, lambda record: {"preference": "a"})
+    Annotator(argilla.url, argilla.add().api_key).judges(at.dataset_id, lambda record: {"preference": "a"})
     (one,) = at.pull()
     assert Judgment.model_validate(one.model_dump()) == one
     assert httpx.get(f"{argilla.url}/api/v1/version").json()["version"].startswith("2.8")

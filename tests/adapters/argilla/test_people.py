@@ -1,0 +1,64 @@
+"""Simulated annotators answer through Argilla's interface, and those who do not read are found out."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from align.configs import SimulatedPeople
+from align.preference.people import told
+from align.records import Judgment, Ordering
+from tests.adapters.argilla.conftest import Argilla
+from tests.adapters.argilla.made import Annotator, as_sent, desk
+from tests.preference.made_judgments import Judged, judged
+
+
+def pulled(argilla: Argilla, kept: Path, name: str, made: Judged) -> tuple[list[Judgment], dict[str, str]]:
+    """What comes back of what a panel says at the server, and whose pseudonym is whose."""
+    # a person at a page says "neither is acceptable" in place of an order, and not beside it
+    asked = [one for one in made.judgments if isinstance(one.verdict, Ordering) and not one.verdict.both_bad]
+    at = desk(argilla.home.path, kept, name, n=3)
+    at.publish(made.prompts, made.candidates, made.shown)
+    records = {row["external_id"]: row["id"] for row in at.server.records(at.dataset_id)}
+    answers: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for one in asked:
+        answers[one.annotator][records[one.comparison_id]] = as_sent(one)
+    for who, said in answers.items():
+        Annotator(argilla.url, argilla.add("simulated", f"{who}-of-{name}").api_key).says_all(said)
+    back = at.pull()
+    names = {row["pseudonym"]: row["name"].removesuffix(f"-of-{name}") for row in at.book.people().values()}
+    through = {(one.comparison_id, names[one.annotator], one.verdict, one.strength) for one in back}
+    assert through == {(one.comparison_id, one.annotator, one.verdict, one.strength) for one in asked}
+    assert len(back) == len(asked)
+    return back, names
+
+
+def test_the_spammer_and_the_one_who_takes_the_first_side_are_found(argilla, tmp_path):
+    made = judged(5, n_prompts=60)
+    back, names = pulled(argilla, tmp_path, "panel", made)
+    rows = told(back, words=made.lengths())["annotators"]
+    # at an interface everybody is faster than anybody reads
+    faults = {names[row["name"]]: set(row["monitors"]) - {"pace"} for row in rows}
+    assert {name for name, found in faults.items() if found} == {"spammer-1", "first_biased-1"}, faults
+    assert "side" in faults["first_biased-1"]
+    assert Counter(row["provenance"] for row in rows) == {"simulated": 6}
+
+
+@pytest.mark.slow
+def test_pairs_weighed_by_who_said_so_are_nearer_the_truth_than_the_majoritys(argilla, tmp_path):
+    gains = []
+    for seed in (11, 12, 13):
+        made = judged(
+            seed, n_prompts=75, per_comparison=5, people=SimulatedPeople(careful=4, first_biased=2, spammers=3)
+        )
+        back, _ = pulled(argilla, tmp_path, f"world {seed}", made)
+        whole = Judged(made.prompts, made.candidates, made.shown, back)
+        gains.append(whole.right("weighted") - whole.right("majority"))
+    gain = np.concatenate(gains)
+    low = gain.mean() - 1.96 * gain.std(ddof=1) / np.sqrt(len(gain))
+    print(f"weighted - majority: {gain.mean():.3f}, at least {low:.3f}, n {len(gain)}")
+    assert low > 0, (gain.mean(), low, len(gain))
