@@ -1,272 +1,317 @@
-"""Preference tuning side by side: the stage `dpo` against TRL's DPOTrainer in its best setting for a CPU.
+"""A DPO step, side by side: TRL's DPOTrainer as it is, and the same trainer packed in place (prompt trees).
 
-Both get the same random Llama (8 layers, width 256, vocabulary 8,192), the same pairs, the same pairs in each step, the
-same number format, threads, attention and optimizer; both compute the reference once, without gradient checkpointing.
-Both are timed whole: load the model, tokenise, reference, training, save. Each round is a process of its own, forked
-after the imports, and the two take turns.
+Both have the same weights, the same pairs, the same batches of 8, the same losses and metrics, real reference
+log-probabilities, and the dtype and attention that are fastest for them on this processor; both are timed over
+`training_step` (batch, forward, loss, metrics, backward), in CPU seconds of one thread, taking turns.
 
-Pairs are made on the spot with lengths like hh-rlhf's: a prompt's tokens are lognormal with median 90 and sigma 0.9 (12
-to 600), each answer's with median 35 and sigma 0.9 (4 to 300), words drawn by Zipf's law from 7,500.
+    trl     TRL at its best on a CPU: reference computed before, no gradient checkpointing
+    eager   the same with plain attention, faster in bfloat16 for rows of like length; one round, for comparison
+    tuned   the same tuned by hand: its chunked head forced on the CPU, batches sorted by length
+    packed  the trainer of stage `dpo`: each batch one row without padding, prompts once, head at answers alone
 
-Two things differ. The stage computes logits at answers only, where TRL on a CPU computes the whole block; and within a
-step (8 pairs, 4 at once) the stage sorts pairs by length, and over the reference pass all of them, where TRL pads what
-comes together. Nothing else is different yet: prompts are still computed twice and rows padded.
+hh: 16 pairs of hh-rlhf at their real lengths. long, balanced, short: real text cut to 384/64, 128/128 and 32/256 tokens
+of prompt and answer. The model: a random Llama of 18.9M parameters (8 layers, width 384, 6 heads over 2, vocabulary
+8,192); smollm2: the chat model of 135M (vocabulary 49,152), full fine-tuning.
 
-Prediction, written before the first measurement: logits are a quarter of the work of so small a model, and padding is
-about half of TRL's tokens, of which sorting 8 pairs into two batches saves a third. So 1.7 times less CPU time, between
-1.4 and 2.2, and losses that agree to 1e-4 in float32 and 1e-2 in bfloat16.
+Prediction, written before the first run on this code: with native bfloat16 hh 8.3, long 5.5, balanced 4.6, short 3.0,
+against tuned TRL 3.2, smollm2 4; memory a fifth.
 
-$ make bench NAME=dpo            # 3 rounds of 24 pairs, about 3 minutes on a quiet machine
-$ make bench NAME=dpo FULL=1     # 5 rounds of 128 pairs
+$ make bench NAME=dpo            # 3 rounds, under 10 minutes on 2 cores
+$ make bench NAME=dpo FULL=1     # 5 rounds, 48 pairs
 """
 
 from __future__ import annotations
 
+import copy
 import json
-import multiprocessing
 import os
-import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
-from random import Random
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from align.configs import DPOConfig, RuntimeConfig, Scratch
-from align.records import Message, Preference
-from align.runner.machine import packages, resolved
-from align.store import jsonl
+from align.configs import RuntimeConfig
+from align.runner.machine import cpu_has_bf16, packages
+from benchmarks import pairs as data
 
 FULL = bool(os.environ.get("FULL"))
 ROUNDS = 5 if FULL else 3
-PAIRS = 128 if FULL else 24
-PAIRS_COMPARED = 16
-SHAPE = Scratch(vocabulary=8192, layers=8, width=256, heads=4, context=1024)
-CONFIG = DPOConfig(
-    learning_rate=1e-4, schedule="constant", warmup_share=0, batch_size=8, micro_batch_size=4, checkpoint_every=1000
-)
+BATCH = 8
+VOCABULARY = 8192
 
 
-class Bench:
-    """A `Workshop` that is silent."""
+def small_model(seed: int = 0) -> Any:
+    """The 18.9M Llama, in float32."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    def __init__(self, work: Path, runtime: RuntimeConfig) -> None:
-        self.seed = 0
-        self.runtime = runtime
-        self.work = work
-        work.mkdir(parents=True)
-
-    def advance(self, n: int = 1, note: str = "") -> None:
-        pass
-
-    def progress(self, what: str, total: int | None = None) -> Any:
-        return nullcontext(self)
-
-    def note(self, text: str) -> None:
-        pass
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY, hidden_size=384, intermediate_size=1024, num_hidden_layers=8, num_attention_heads=6,
+            num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=False, bos_token_id=1,
+            eos_token_id=2, pad_token_id=0,
+        )
+    )  # fmt: skip
 
 
-def ours(model: Path, pairs: Path, place: Path, runtime: RuntimeConfig) -> list[float]:
-    """The stage, as `align run` calls it; the loss of each step."""
-    from align.training.dpo import dpo
+class Side:
+    """One trainer and what it has taken."""
 
-    out = place / "out"
-    out.mkdir(parents=True)
-    dpo(CONFIG, model, pairs, None, out, Bench(place / "work", runtime))
-    return [row["loss"] for _, row in jsonl.rows(out / "log.jsonl") if "loss" in row]
+    def __init__(self, name: str, model: Any, rows: list[data.Pair], *, dtype: str, attention: str) -> None:
+        import torch
+        import trl.trainer.utils as theirs
+        from datasets import Dataset
+        from trl import DPOConfig, DPOTrainer
+
+        from align.training.packed import pack_in_place
+
+        class Tokens(DPOTrainer):  # type: ignore[misc]
+            def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+                return dataset
+
+            def _precompute_ref_logps(self, dataset: Any, *_: Any, **__: Any) -> Any:
+                return dataset
+
+        self.name, self.rows = name, rows
+        model.set_attn_implementation(attention)
+        self.trainer = Tokens(
+            model=model,
+            args=DPOConfig(
+                output_dir=tempfile.mkdtemp(), use_cpu=True, bf16=dtype == "bfloat16", gradient_checkpointing=False,
+                precompute_ref_log_probs=True, report_to="none", per_device_train_batch_size=BATCH, save_strategy="no",
+                max_length=None, disable_tqdm=True,
+            ),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer(),
+        )  # fmt: skip
+        if name == "packed":
+            assert not isinstance(pack_in_place(self.trainer.model), str)
+        self.head_everywhere = theirs._use_triton if name in ("trl", "eager") else (lambda device: True)
+        self.model = self.trainer.accelerator.prepare_model(self.trainer.model)
+        self.model.train()
+        self.trainer.current_gradient_accumulation_steps = 1
+        self.dtype = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+
+    def batches(self, rows: list[data.Pair], references: list[tuple[float, float]]) -> list[Any]:
+        """Rows with their references, collated as TRL does."""
+        order = list(range(len(rows)))
+        if self.name == "tuned":
+            order.sort(
+                key=lambda i: (
+                    len(rows[i]["prompt_ids"]) + max(map(len, (rows[i]["chosen_ids"], rows[i]["rejected_ids"])))
+                )
+            )
+        full = [
+            {**rows[i], "ref_chosen_logps": references[i][0], "ref_rejected_logps": references[i][1]} for i in order
+        ]
+        return [full[start : start + BATCH] for start in range(0, len(full), BATCH)]
+
+    def reference(self, rows: list[data.Pair]) -> list[tuple[float, float]]:
+        """The model's own log-probabilities of each pair."""
+        found: list[tuple[float, float]] = []
+        for start in range(0, len(rows), BATCH):
+            inputs = self.trainer._prepare_inputs(self.trainer.data_collator(rows[start : start + BATCH]))
+            first, second = self.trainer.compute_ref_log_probs(self.model, inputs)
+            found += zip(first.tolist(), second.tolist(), strict=True)
+        return found
+
+    def step(self, batch: list[Any]) -> tuple[float, float]:
+        """CPU seconds and loss of one training step; gradients are left where they are."""
+        import trl.trainer.utils as theirs
+
+        before, theirs._use_triton = theirs._use_triton, self.head_everywhere
+        self.model.zero_grad(set_to_none=True)
+        try:
+            start = time.process_time()
+            loss = self.trainer.training_step(self.model, self.trainer.data_collator(batch), None)
+            return time.process_time() - start, float(loss)
+        finally:
+            theirs._use_triton = before
 
 
-def trl_best(model: Path, pairs: Path, place: Path, runtime: RuntimeConfig) -> list[float]:
-    """The script that a careful user of TRL writes, with the same pairs in each step; the loss of each step."""
-    from datasets import Dataset
-    from transformers import PrinterCallback
-    from trl import DPOConfig as TrlConfig
-    from trl import DPOTrainer
+def tokenizer() -> Any:
+    """The real model's, for lengths are real ones only with a real vocabulary."""
+    from align.models.load import load_tokenizer
 
-    from align.models.build import attention_for
-    from align.models.load import load_model, load_tokenizer
+    if not data.CHAT.is_dir():
+        raise SystemExit(f"{data.CHAT}: the chat model is not there; run: make real-model")
+    return load_tokenizer(data.CHAT)
+
+
+def rounds(sides: list[Side], rows: list[data.Pair], *, n: int) -> dict[str, Any]:
+    """CPU seconds over all rows, a median of `n` rounds for each side; first what each computes, then the time."""
+    references = sides[-1].reference(rows)
+    made = {side.name: side.batches(rows, references) for side in sides}
+    taken: dict[str, list[float]] = {side.name: [] for side in sides}
+    losses: dict[str, float] = {}
+    for i in range(n):
+        for side in sides if i % 2 else sides[::-1]:
+            if side.name == "eager" and i:
+                continue
+            steps = [side.step(batch) for batch in made[side.name]]
+            taken[side.name].append(sum(seconds for seconds, _ in steps))
+            losses[side.name] = statistics.mean(loss for _, loss in steps)
+    return {"cpu_s": {name: round(statistics.median(t), 3) for name, t in taken.items()}, "losses": losses,
+            "all": {name: [round(x, 2) for x in t] for name, t in taken.items()}}  # fmt: skip
+
+
+def apart(first: Any, second: Any) -> float:
+    """The norm of the difference of two models' gradients over the norm."""
+    both = [(p.grad.double(), q.grad.double()) for p, q in zip(first.parameters(), second.parameters(), strict=True)]
+    return float(sum(((a - b) ** 2).sum() for a, b in both).sqrt() / sum((b**2).sum() for _, b in both).sqrt())
+
+
+def float32_error(rows: list[data.Pair]) -> tuple[float, float]:
+    """Loss and gradient of the packed trainer against TRL's own, float32, one batch, policy away from its reference."""
+    sides = [Side(name, small_model(), rows[:BATCH], dtype="float32", attention="sdpa") for name in ("trl", "packed")]
+    moved = [(a + 3.0, b - 2.0) for a, b in sides[1].reference(rows[:BATCH])]
+    losses = [side.step(side.batches(rows[:BATCH], moved)[0])[1] for side in sides]
+    return abs(losses[1] - losses[0]) / abs(losses[0]), apart(sides[1].trainer.model, sides[0].trainer.model)
+
+
+def float64_error(rows: list[data.Pair]) -> float:
+    """Gradients of a tree in float64 against each answer run alone by a plain transformers pass."""
+    import torch
+
+    from align.models.trees import Group, answer_sums, logps, pack
+
+    tree = small_model().double()
+    plain = copy.deepcopy(tree)
+    groups = [Group(tuple(r["prompt_ids"]), (tuple(r["chosen_ids"]), tuple(r["rejected_ids"]))) for r in rows[:4]]
+    (row,) = pack(groups, 10**9)
+    sums = answer_sums(logps(tree, row)["log_probs"], row)
+    margins = sums[0::2] - sums[1::2] if row.names[0][1] == 0 else sums[1::2] - sums[0::2]
+    (-torch.nn.functional.logsigmoid(0.1 * margins)).mean().backward()
+    for group in groups:
+        found = []
+        for answer in group.answers:
+            ids = torch.tensor([group.prompt + answer])
+            scores = torch.log_softmax(plain(input_ids=ids).logits[0, len(group.prompt) - 1 : -1], -1)
+            found.append(scores.gather(-1, torch.tensor(answer)[:, None]).sum())
+        (-torch.nn.functional.logsigmoid(0.1 * (found[0] - found[1])) / len(groups)).backward()
+    return apart(tree, plain)
+
+
+def peak_mib(name: str) -> float:
+    """MiB above model, gradients and optimizer that one hh step takes, in a process of its own."""
+    told = subprocess.run([sys.executable, __file__, "--memory", name], capture_output=True, text=True, check=False)
+    if told.returncode:
+        raise SystemExit(told.stderr[-2000:])
+    return float(told.stdout.splitlines()[-1])
+
+
+def memory(name: str) -> None:
+    """Print what `peak_mib` asks for."""
+    import torch
+
+    ready()
+    dtype, attention = fastest(name)
+    rows = data.tokens(24, tokenizer(), vocabulary=VOCABULARY)
+    model = small_model()
+    side = Side(name, model, rows[:BATCH], dtype=dtype, attention=attention)
+    worst = max(range(0, 24, BATCH), key=lambda s: max(len(r["prompt_ids"]) for r in rows[s : s + BATCH]))
+    (batch,) = side.batches(rows[worst : worst + BATCH], [(-50.0, -50.0)] * BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    tiny = [{**r, "prompt_ids": r["prompt_ids"][:4], "chosen_ids": r["chosen_ids"][:2],
+             "rejected_ids": [7, *r["rejected_ids"][:2]]} for r in batch]  # fmt: skip
+    side.step(tiny)
+    optimizer.step()
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    side.model.zero_grad = lambda set_to_none=True: None
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    side.step(batch)
+    print((status("VmHWM") - before) / 1024)
+
+
+def status(what: str) -> int:
+    """KiB."""
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(what))
+    return int(line.split()[1])
+
+
+def fastest(name: str) -> tuple[str, str]:
+    """Number format that is fastest here, and a side's attention; TRL's own default is sdpa."""
+    return ("bfloat16" if cpu_has_bf16() else "float32"), ("eager" if name == "eager" else "sdpa")
+
+
+def ready() -> None:
     from align.training import loop
-    from align.training.order import StepwiseByLength
 
-    class SameSteps(DPOTrainer):  # type: ignore[misc]
-        def _get_train_sampler(self, train_dataset: Any = None) -> StepwiseByLength:
-            # equal lengths: nothing is sorted, and a step holds the pairs that the stage's step holds
-            return StepwiseByLength([0] * len(self.train_dataset), step_rows=CONFIG.batch_size, seed=0)
-
-    loop.ready(runtime)
-    rows = [
-        {side: [m.model_dump(include={"role", "content"}) for m in getattr(pair, side)]
-         for side in ("prompt", "chosen", "rejected")}
-        for pair in jsonl.read(pairs, Preference)
-    ]  # fmt: skip
-    trainer = SameSteps(
-        model=load_model(model, attention=attention_for(runtime)),
-        args=TrlConfig(
-            output_dir=str(place),
-            max_steps=len(rows) // CONFIG.batch_size,
-            per_device_train_batch_size=CONFIG.micro_batch_size,
-            gradient_accumulation_steps=CONFIG.batch_size // (CONFIG.micro_batch_size or 1),
-            learning_rate=CONFIG.learning_rate,
-            lr_scheduler_type="constant",
-            beta=CONFIG.beta,
-            max_length=None,
-            optim="adamw_torch_fused",
-            use_cpu=True,
-            bf16=runtime.dtype == "bfloat16",
-            gradient_checkpointing=False,
-            precompute_ref_log_probs=True,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        ),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=load_tokenizer(model),
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    trainer.save_model(str(place / "model"))
-    return [row["loss"] for row in trainer.state.log_history if "loss" in row]
-
-
-SIDES: dict[str, Callable[[Path, Path, Path, RuntimeConfig], list[float]]] = {"ours": ours, "trl_best": trl_best}
+    loop.ready(RuntimeConfig(device="cpu", dtype="float32", threads=1))
 
 
 def main() -> None:
-    import datasets  # noqa: F401 -- imported once, before the processes fork
-    import trl.trainer.dpo_trainer  # noqa: F401
-
-    import align.training.dpo  # noqa: F401
-
-    runtime = resolved(RuntimeConfig(device="cpu"))
-    print(f"prediction: 1.7 times less CPU time than TRL, between 1.4 and 2.2; {runtime.dtype}, "
-          f"{runtime.threads} thread(s), {ROUNDS} rounds of {PAIRS} pairs")  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        model, pairs = root / "model", root / "pairs.jsonl"
-        lengths = in_child(lambda: write(model, pairs))
-        rounds: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
-        for n in range(ROUNDS):
-            for side in sorted(SIDES, reverse=bool(n % 2)):
-                place = root / f"{side}{n}"
-                seen = in_child(lambda side=side, place=place: timed(SIDES[side], model, pairs, place, runtime))
-                rounds[side].append(seen)
-                print(f"round {n + 1} {side:<9} {seen['cpu']:7.1f} CPU s {seen['wall']:7.1f} s "
-                      f"{seen['peak_mib']:6,d} MiB  losses {' '.join(f'{x:.5f}' for x in seen['losses'])}")  # fmt: skip
-        some = root / "some.jsonl"
-        some.write_bytes(b"".join(pairs.read_bytes().splitlines(keepends=True)[:PAIRS_COMPARED]))
-        plain = runtime.model_copy(update={"dtype": "float32"})
-        agreed = {
-            side: in_child(lambda side=side: timed(SIDES[side], model, some, root / f"{side}.agree", plain))["losses"]
-            for side in SIDES
-        }
-    apart = [abs(a - b) for a, b in zip(agreed["ours"], agreed["trl_best"], strict=True)]
-    print(f"in float32 the losses are at most {max(apart):.1e} apart")
-    if not max(apart) < 1e-3:
-        raise SystemExit("the two sides do not compute the same losses; the times mean nothing")
-
-    def middle(side: str, what: str) -> float:
-        return statistics.median(seen[what] for seen in rounds[side])
-
-    print(json.dumps({
-        "speedup_vs_trl_best": round(middle("trl_best", "cpu") / middle("ours", "cpu"), 3),
-        "speedup_vs_trl_best_wall": round(middle("trl_best", "wall") / middle("ours", "wall"), 3),
-        "peak_memory_ratio": round(middle("trl_best", "peak_mib") / middle("ours", "peak_mib"), 3),
-        "first_step_loss_difference": apart[0],
-        "largest_loss_difference": max(apart),
-        "raw": {
-            "rounds": rounds, "float32_losses": agreed, "pairs": PAIRS, "lengths": lengths,
-            "batch_size": CONFIG.batch_size, "micro_batch_size": CONFIG.micro_batch_size,
-            "model": SHAPE.model_dump(include={"layers", "width", "heads", "vocabulary"}),
-            "dtype": runtime.dtype, "threads": runtime.threads, "packages": packages(), "processor": processor(),
-        },
-    }))  # fmt: skip
-
-
-def write(model: Path, pairs: Path) -> dict[str, float]:
-    """A random model whose tokens are whole words, and the pairs; what their lengths came to, in tokens."""
-    from align.models.load import save
-    from align.models.machine import ready
-    from align.models.scratch import new_model, train_tokenizer
-
-    ready(RuntimeConfig(device="cpu", dtype="float32", threads=1))
-    rng = Random(0)
-    syllables = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
-    words = sorted({"".join(rng.choices(syllables, k=rng.randint(2, 3))) for _ in range(9000)})
-    rng.shuffle(words)
-    words = words[:7500]
-    tokenizer = train_tokenizer([" ".join(words)] * 3, vocabulary=SHAPE.vocabulary, context=SHAPE.context)
-    weights = [1 / (rank + 1) for rank in range(len(words))]
-
-    def say(role: str, median: float, least: int, most: int) -> Message:
-        n = int(min(most, max(least, rng.lognormvariate(0, 0.9) * median)))
-        return Message.model_validate({"role": role, "content": " ".join(rng.choices(words, weights, k=n))})
-
-    made = [
-        Preference(
-            prompt=(say("user", 90, 12, 600),),
-            chosen=(say("assistant", 35, 4, 300),),
-            rejected=(say("assistant", 35, 4, 300),),
-        )
-        for _ in range(PAIRS)
-    ]
-    jsonl.write(pairs, made)
-    network = new_model(SHAPE, tokenizer, attention="sdpa", seed=0)
-    network.resize_token_embeddings(SHAPE.vocabulary)
-    save(network, tokenizer, model)
-
-    def mean(side: str) -> float:
-        return statistics.mean(len(tokenizer(getattr(pair, side)[0].content)["input_ids"]) for pair in made)
-
-    return {f"mean_{side}_tokens": round(mean(side), 1) for side in ("prompt", "chosen", "rejected")}
-
-
-def timed(side: Callable[..., list[float]], *arguments: Any) -> dict[str, Any]:
-    cpu, wall = time.process_time(), time.perf_counter()
-    losses = side(*arguments)
-    return {
-        "cpu": round(time.process_time() - cpu, 2),
-        "wall": round(time.perf_counter() - wall, 2),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "losses": losses,
+    ready()
+    started = time.perf_counter()
+    words = tokenizer()
+    n = 48 if FULL else 16
+    hh = data.tokens(n, words, vocabulary=VOCABULARY)
+    sets = {
+        "hh": hh,
+        "long": data.cut(hh, BATCH, prompt=384, answer=64),
+        "balanced": data.cut(hh, BATCH, prompt=128, answer=128),
+        "short": data.cut(hh, BATCH, prompt=32, answer=256),
     }
+    found: dict[str, Any] = {}
+    raw: dict[str, Any] = {}
+    for name, rows in sets.items():
+        if (only := os.environ.get("ONLY")) and name not in only.split(","):
+            continue
+        sides = []
+        for side in ("trl", "tuned", "packed") if name == "hh" else ("trl", "eager", "packed"):
+            dtype, attention = fastest(side)
+            sides.append(Side(side, small_model(), rows, dtype=dtype, attention=attention))
+        raw[name] = rounds(sides, rows, n=ROUNDS)
+        cpu = raw[name]["cpu_s"]
+        found[f"speedup_{name}"] = round(cpu["trl"] / cpu["packed"], 2)
+        if name == "hh":
+            found["speedup_vs_tuned_trl_hh"] = round(cpu["tuned"] / cpu["packed"], 2)
+        else:
+            found[f"speedup_{name}_vs_eager"] = round(cpu["eager"] / cpu["packed"], 2)
+        print(f"{name:<9} {raw[name]}", flush=True)
+        del sides
+    if not os.environ.get("ONLY"):
+        found |= rest(hh, words, raw)
+    found["native_bf16"] = cpu_has_bf16()
+    raw["wall_s"] = round(time.perf_counter() - started)
+    print(json.dumps({**found, "raw": raw, "packages": packages()}))
 
 
-def in_child(job: Callable[[], Any]) -> Any:
-    """What `job` returns, from a forked process of its own."""
-    context = multiprocessing.get_context("fork")
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=lambda: sending.send(job()))
-    process.start()
-    sending.close()
-    try:
-        return receiving.recv()
-    except EOFError:
-        process.join()
-        raise SystemExit(f"a round ended with exit code {process.exitcode}") from None
-    finally:
-        process.join()
+def rest(hh: list[data.Pair], words: Any, raw: dict[str, Any]) -> dict[str, Any]:
+    """Memory, exactness, and the real chat model."""
+    from align.models.load import load_model
 
-
-def processor() -> dict[str, Any]:
-    """Name, cores of this process, and those of its flags that decide speed."""
-    told: dict[str, str] = {}
-    if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            told.setdefault(name.strip(), value.strip())
-    flags = [flag for flag in told.get("flags", "").split() if flag.startswith(("avx", "amx", "fma"))]
-    return {"name": told.get("model name", "unknown"), "cores": len(os.sched_getaffinity(0)), "flags": flags}
+    found: dict[str, Any] = {}
+    peaks = {name: peak_mib(name) for name in ("trl", "packed")}
+    raw["peak_mib"] = peaks
+    found["memory_ratio_hh"] = round(peaks["packed"] / peaks["trl"], 3)
+    print(f"memory    {peaks}", flush=True)
+    shortest = sorted(hh, key=lambda r: len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]))
+    found["max_rel_grad_error_fp64"] = float64_error(shortest)
+    loss, found["max_rel_grad_error_fp32"] = float32_error(shortest)
+    found["rel_loss_error_fp32"] = loss
+    print(f"exactness {found}", flush=True)
+    rows = data.tokens(BATCH, words, vocabulary=len(words), most=512, seed=1)
+    sides = []
+    for side in ("trl", "packed"):
+        dtype, attention = fastest(side)
+        sides.append(Side(side, load_model(data.CHAT), rows, dtype=dtype, attention=attention))
+    raw["smollm2"] = rounds(sides, rows, n=3)
+    cpu = raw["smollm2"]["cpu_s"]
+    found["speedup_smollm2_hh"] = round(cpu["trl"] / cpu["packed"], 2)
+    print(f"smollm2   {raw['smollm2']}", flush=True)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    memory(sys.argv[2]) if sys.argv[1:2] == ["--memory"] else main()
