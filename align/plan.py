@@ -20,6 +20,8 @@ from align.configs import (
     DataFile,
     EvaluateStep,
     GenerateStep,
+    LabelConfig,
+    LabelStep,
     ModelConfig,
     Recipe,
     RewardConfig,
@@ -71,9 +73,11 @@ STAGES: Mapping[str, Stage] = {
     "generate": Stage(generate, seeded=True, computes=True,
                       needs={"model": "the model to ask", "data": "the prompts, as `prepare` makes them"}),
     "label": Stage(label, seeded=True,
-                   needs={"candidates": "the answers to compare, as `generate` makes them", "data": "their prompts"}),
+                   needs={"candidates": "the answers to compare, as `generate` makes them", "data": "their prompts"},
+                   takes={"against": "another model's answers, where two models are compared"}),
     "pair": Stage(pair, needs={"label": "the judgments, as `label` makes them", "candidates": "the answers judged",
-                               "data": "their prompts"}),
+                               "data": "their prompts"},
+                  takes={"judge": "a judge's judgments of the same answers, to be held against people's"}),
     "dpo": Stage(dpo, seeded=True, computes=True,
                  needs={"model": "the model to tune", "data": "the preferences, as `pair` or `prepare` makes them"},
                  takes={"kept": "demonstrations to hold on to, as `prepare` makes them"}),
@@ -82,7 +86,9 @@ STAGES: Mapping[str, Stage] = {
     "benchmark": Stage(benchmark),
     "evaluate": Stage(evaluate, computes=True, needs={"data": "the items and prompts, as `prepare` makes them"},
                       takes={"model": "the model to measure", "answers": "its answers, as `generate` makes them",
-                             "preferences": "held-out pairs", "reference": "the policy before dpo"}),
+                             "preferences": "held-out pairs", "reference": "the policy before dpo",
+                             "people": "judgments of its answers beside another model's, as `label` makes them",
+                             "against": "the other model's answers"}),
     "audit": Stage(audit, takes={"answers": "the answers to read, as `generate` makes them", "data": "their prompts"}),
     "gate": Stage(gate, takes={MEASURED: "the measurements of one model by one instrument",
                                AUDITED: "what people said of one model's refusals, as `audit` makes it"}),
@@ -94,7 +100,7 @@ STAGES: Mapping[str, Stage] = {
 }  # fmt: skip
 
 
-READS = {"scorer": "model", "answers": "answers", "preferences": "preferences"}
+READS = {"scorer": "model", "answers": "answers", "preferences": "preferences", "people": "people"}
 """The input in which an instrument finds what it cannot do without."""
 
 
@@ -181,15 +187,16 @@ def _preferences(recipe: Recipe) -> Iterator[Step]:
     told = {"candidates": "generate", "data": "prepare"}
     if recipe.label.ready:
         yield Step("label", "ready", ready.Ready(path=recipe.label.ready, holds="judgments"), {})
-    elif recipe.label.desk == "simulated" and recipe.data.testbed is None:
-        raise RecipeError("label.desk: `simulated` annotators know the testbed's truth only; use desk: file")
-    elif recipe.label.desk == "file" and recipe.label.judgments is None:
-        raise RecipeError(
-            "label.judgments: missing; `desk: file` needs the JSONL that people's judgments are written to"
-        )
     else:
-        yield Step("label", "label", recipe.label, told)
-    yield Step("pair", "pair", recipe.pair, {"label": "label", **told})
+        _check_desk(recipe, recipe.label, "label")
+        yield Step("label", "label", LabelStep.of(recipe.label), told)
+    read = {"label": "label", **told}
+    if recipe.label.judge is not None and recipe.label.desk != "judge":
+        # it judges while people do, and keeps nobody waiting
+        beside = LabelStep.of(recipe.label, ready=None, desk="judge", gold=None)
+        yield Step("label/judge", "label", beside, told)
+        read["judge"] = "label/judge"
+    yield Step("pair", "pair", recipe.pair, read)
 
 
 def _given_pairs(recipe: Recipe, path: str) -> tuple[str, Config]:
@@ -223,12 +230,15 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
     models = {name: step for name, step in measured_models(recipe).items() if name in recipe.evaluate.models}
     chosen = recipe.evaluate.instruments
     _check_measures(recipe)
-    if any("answers" in INSTRUMENTS[name].needs for name in chosen):
+    answering = models if any("answers" in INSTRUMENTS[name].needs for name in chosen) else {}
+    people = _people(recipe)
+    if answering or people:
         drawn = GenerateStep(
             of="test_prompts", samples_per_prompt=recipe.evaluate.samples_per_prompt, **dict(recipe.evaluate.answers)
         )
-        for model, step in models.items():
-            yield Step(f"answers/{model}", "generate", drawn, {"model": step, "data": "prepare"})
+        for model, step in measured_models(recipe).items():
+            if model in answering or model in people:
+                yield Step(f"answers/{model}", "generate", drawn, {"model": step, "data": "prepare"})
     measured = []
     for model, step in models.items():
         sources = {"scorer": ("model", step), "answers": ("answers", f"answers/{model}"),
@@ -241,6 +251,10 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
             asked = EvaluateStep(instrument=name, model=model, max_items=recipe.evaluate.max_items)
             measured.append(Step(f"evaluate/{model}/{name}", "evaluate", asked, inputs))
     yield from measured
+    if people:
+        judged = [*_judged_by_people(recipe, *people)]
+        yield from judged
+        measured += [step for step in judged if step.stage == "evaluate"]
     public = [*_benchmarks(recipe, {str(name): step for name, step in models.items()})]
     yield from public
     measured += [step for step in public if step.stage == "evaluate"]
@@ -252,6 +266,55 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
     if recipe.sft is not None:
         lineage["sft"] = "sft"
     yield Step("export", "export", recipe.export, {"model": "dpo", "gate": "gate", **lineage, **read})
+
+
+def _people(recipe: Recipe) -> tuple[str, ...]:
+    """The two models whose answers people are to compare; none where they are not asked."""
+    asked = recipe.evaluate.people
+    if asked is None:
+        return ()
+    pair = asked.model, asked.against or _policy(recipe)
+    for model in pair:
+        if model not in measured_models(recipe):
+            raise RecipeError(f"evaluate.people: this recipe has no model `{model}`")
+    if pair[0] == pair[1]:
+        raise RecipeError(f"evaluate.people: {pair[0]} against itself; name another model")
+    return pair
+
+
+def _judged_by_people(recipe: Recipe, model: str, against: str) -> Iterator[Step]:
+    """Both models' answers at the desk, and what people's judgments come to."""
+    asked = recipe.evaluate.people
+    assert asked is not None
+    desk = asked.label or recipe.label
+    _check_desk(recipe, desk, "evaluate.people.label" if asked.label else "label")
+    if desk.desk == "file" and (desk.judgments == recipe.label.judgments or asked.label is None):
+        raise RecipeError(
+            "evaluate.people.label.judgments: missing; the models' answers are judged in a file of their own"
+        )
+    own: dict[str, object] = {}
+    if asked.label is None:
+        argilla = desk.argilla.model_copy(update={"dataset": f"{desk.argilla.dataset}-models"})
+        own = {"gold": None, "repeat_share": 0.0, "argilla": argilla}
+    step = LabelStep.of(desk, ready=None, asks="models", max_prompts=asked.prompts, **own)
+    answers = {"answers": f"answers/{model}", "against": f"answers/{against}"}
+    told = {"candidates": answers["answers"], "against": answers["against"], "data": "prepare"}
+    yield Step("label/people", "label", step, told)
+    yield Step(
+        f"evaluate/{model}/people_win_rate",
+        "evaluate",
+        EvaluateStep(instrument="people_win_rate", model=model, against=against),
+        {"people": "label/people", **answers, "data": "prepare"},
+    )
+
+
+def _check_desk(recipe: Recipe, label: LabelConfig, where: str) -> None:
+    if label.desk == "simulated" and recipe.data.testbed is None:
+        raise RecipeError(f"{where}.desk: `simulated` annotators know the testbed's truth only; use desk: file")
+    if label.desk == "file" and label.judgments is None:
+        raise RecipeError(
+            f"{where}.judgments: missing; `desk: file` needs the JSONL that people's judgments are written to"
+        )
 
 
 def _benchmarks(recipe: Recipe, models: Mapping[str, str]) -> Iterator[Step]:
@@ -323,6 +386,8 @@ def _preference_step(recipe: Recipe) -> str:
 
 def _check_measures(recipe: Recipe) -> None:
     for name in recipe.evaluate.instruments:
+        if "people" in instruments.instrument(name).needs:
+            raise RecipeError(f"evaluate.instruments: `{name}` needs people; say who judges in evaluate.people")
         if instruments.instrument(name).published is not None:
             raise RecipeError(
                 f"evaluate.instruments: `{name}` reads public data; say where they lie in evaluate.benchmarks"
@@ -333,7 +398,8 @@ def _check_measures(recipe: Recipe) -> None:
     for margin in recipe.gate.margins:
         instruments.metric(margin.metric)
         source = instruments.made_from(margin.metric)
-        if source not in (*recipe.evaluate.instruments, *recipe.evaluate.benchmarks):
+        asked = ("people_win_rate",) if recipe.evaluate.people else ()
+        if source not in (*recipe.evaluate.instruments, *recipe.evaluate.benchmarks, *asked):
             raise RecipeError(
                 f"gate.margins: {margin.metric} needs `{source}` among evaluate.instruments or benchmarks"
             )

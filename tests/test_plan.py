@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from align import recipe as recipes
+from align.configs import LabelStep
+from align.errors import RecipeError
 from align.plan import AUDITED, MEASURED, STAGES, Step, needed, plan
 from align.runner.keys import located
 
@@ -56,6 +58,7 @@ def test_the_policy_before_dpo_is_its_reference(tmp_path: Path) -> None:
     assert reads(without, "evaluate/tuned/dpo_accuracy")["reference"] == reads(without, "dpo")["model"] == "base"
 
 
+BESIDE = "label: {judge: {urls: ['http://127.0.0.1:1/v1'], model: judge-1}}\n"
 READY = {
     "data": (
         BASE.replace("data: {testbed: {}}", "data: {ready: d}") + "label: {desk: file, judgments: j}\n",
@@ -133,3 +136,49 @@ def test_no_made_truth_speaks_of_answers_to_real_prompts(tmp_path: Path) -> None
     }
     published = "audit: {desk: file, published: said.jsonl}\n"
     assert reads(steps(tmp_path, PROMPTS_ONLY + asked + published), "audit/tuned") == {}
+
+
+def test_people_judge_two_models_blind_and_their_win_rate_is_measured(tmp_path: Path) -> None:
+    found = steps(tmp_path, BASE + "sft: {}\nevaluate: {people: {prompts: 40}}\n")
+    assert reads(found, "label/people") == {
+        "candidates": "answers/tuned", "against": "answers/sft", "data": "prepare",
+    }  # fmt: skip
+    assert reads(found, "evaluate/tuned/people_win_rate") == {
+        "people": "label/people", "answers": "answers/tuned", "against": "answers/sft", "data": "prepare",
+    }  # fmt: skip
+    asked = found["label/people"].config
+    assert isinstance(asked, LabelStep)
+    assert (asked.asks, asked.max_prompts) == ("models", 40)
+    assert "answers/base" not in found, "nobody asked for the base's answers"
+    assert "evaluate/tuned/people_win_rate" in reads(found, "gate").values()
+    without = steps(tmp_path, BASE + "evaluate: {people: {}}\n")
+    assert reads(without, "label/people")["against"] == "answers/base"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("evaluate: {instruments: [people_win_rate]}", r"needs people; say who judges in evaluate\.people"),
+        ("evaluate: {people: {against: sft}}", r"evaluate\.people: this recipe has no model `sft`"),
+        ("label: {desk: file, judgments: j}\nevaluate: {people: {}}", r"judged in a file of their own"),
+        (
+            "label: {desk: file, judgments: j}\nevaluate: {people: {label: {desk: file, judgments: j}}}",
+            r"judged in a file of their own",
+        ),
+        ("gate: {margins: [{metric: people_win_rate.raw, against: null, at_least: 0.5}]}", r"needs `people_win_rate`"),
+    ],
+)
+def test_people_who_cannot_be_asked_are_missed_before_anything_runs(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        steps(tmp_path, BASE + text + "\n")
+
+
+def test_a_judge_beside_people_keeps_nobody_waiting_and_is_held_against_them(tmp_path: Path) -> None:
+    found = steps(tmp_path, BASE + BESIDE)
+    assert reads(found, "label/judge") == reads(found, "label")
+    assert reads(found, "pair")["judge"] == "label/judge"
+    asked = found["label/judge"].config
+    assert isinstance(asked, LabelStep)
+    assert asked.desk == "judge"
+    alone = steps(tmp_path, BASE + BESIDE.replace("{judge", "{desk: judge, judge", 1))
+    assert "label/judge" not in alone

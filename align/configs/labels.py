@@ -108,6 +108,11 @@ class LabelStep(LabelConfig):
     max_prompts: int | None = Field(None, ge=1)
     """At most so many prompts, chosen by hash."""
 
+    @classmethod
+    def of(cls, label: LabelConfig, **more: Any) -> LabelStep:
+        """The step of a section, some knobs otherwise; files stay known by the names that the recipe gave them."""
+        return cls.model_construct(**{**dict(label), **more})
+
 
 Label = Literal["majority", "soft", "weighted"]
 

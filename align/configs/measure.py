@@ -98,6 +98,8 @@ class EvaluateStep(Config):
     """The model's part in the run: `base`, `sft` or `tuned`."""
     max_items: int | None = None
     form: Form = "plain"
+    against: str | None = None
+    """For `people_win_rate`: the other model's part."""
 
 
 class AuditConfig(Config):

@@ -11,11 +11,12 @@ from pydantic import JsonValue
 
 from align.data.published import Published
 from align.ports import Score, ScoreRequest
+from align.preference.votes import Vote
 from align.records import Item, ItemScore, Message, Preference, Prompt
 
 Better = Literal["higher", "lower", "neither"]
 Suite = Literal["bias", "safety", "ability", "quick"]
-Need = Literal["items", "prompts", "answers", "scorer", "testbed", "preferences", "reference"]
+Need = Literal["items", "prompts", "answers", "scorer", "testbed", "preferences", "reference", "people"]
 """`testbed` is the truth of made answers. `reference` is the policy before preference tuning: what needs it is left out
 where there is none."""
 Form = Literal["plain", "chat"]
@@ -50,6 +51,22 @@ Assess = Callable[[Prompt, str], Assessed | None]
 
 
 @dataclass(frozen=True)
+class Duel:
+    """Two models' answers to one held-out prompt, and what people said who did not know whose is whose."""
+
+    prompt_id: str
+    answer: str
+    """The id of this model's answer."""
+    votes: Sequence[Vote] = ()
+    """One an annotator."""
+    words: int = 0
+    their_words: int = 0
+    cluster: str | None = None
+    unshown: str | None = None
+    """Why nobody was asked."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything about one model that an instrument may look at."""
 
@@ -64,6 +81,7 @@ class Evidence:
     reference_logp: Ask | None = None
     assess: Assess | None = None
     form: Form = "plain"
+    duels: Sequence[Duel] = ()
 
     def answered(self) -> Iterator[tuple[Prompt, Sequence[str]]]:
         """Each prompt with its answers, which are none where the model gave none."""

@@ -17,6 +17,7 @@ from align.evals import (
     ifeval,
     length,
     mitre_frr,
+    people_win_rate,
     pronouns,
     refusal,
     stereoset,
@@ -37,6 +38,7 @@ INSTRUMENTS: dict[str, Instrument] = {
     "pronouns": pronouns.INSTRUMENT,
     "length": length.INSTRUMENT,
     "dpo_accuracy": dpo_accuracy.INSTRUMENT,
+    "people_win_rate": people_win_rate.INSTRUMENT,
     **{
         one.name: one
         for one in (

@@ -25,6 +25,11 @@ class Vote:
         return self.judgments[0].annotator
 
     @property
+    def said(self) -> Iterator[tuple[Judgment, str | None]]:
+        """Each judgment and its winner."""
+        return zip(self.judgments, self.winners, strict=True)
+
+    @property
     def winner(self) -> str | None:
         """What all of them say; none for a tie, and for somebody who says one thing and then another.
 

@@ -16,6 +16,7 @@ from align.evals.evidence import Assessed, Evidence, Instrument
 from align.ports import Artifact, Inputs, Score, ScoreRequest, Tools
 from align.preference.pairing import weakest
 from align.records import Candidate, Item, Preference, Prompt, Provenance, Source, canonical
+from align.stages import duels
 from align.store import jsonl
 from align.testbed.truth import assess
 
@@ -39,13 +40,17 @@ def run(config: EvaluateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
         instrument,
         scores,
         model=config.model,
-        provenance=_provenance(gathered, inputs["data"].path),
+        provenance=duels.provenance(inputs["people"].path)
+        if gathered.duels
+        else _provenance(gathered, inputs["data"].path),
         sources=(
             *(Source(name=name, digest=inputs[name].digest) for name in sorted(inputs)),
             *_published(inputs["data"].path),
         ),
         meta={"outputs": seen.digest()},
     )
+    if gathered.duels:
+        made = duels.told(made, list(gathered.duels), inputs["people"].path, against=config.against or "the other")
     scores.sort(key=lambda row: (row.metric, row.item_id))
     jsonl.write(out / "scores.jsonl", scores)
     jsonl.write(out / "measurements.jsonl", made)
@@ -70,7 +75,11 @@ def _gather(config: EvaluateStep, instrument: Instrument, inputs: Inputs, tools:
     # only the tuned model has a policy that it came from; the policy against itself would be all ties
     has_reference = "reference" in needs and config.model == "tuned" and "reference" in inputs
     reference = _Scorer(inputs["reference"], "reference", tools, None) if has_reference else None
-    return Evidence(config.model, items, prompts, answers, pairs, scorer, reference, _assess, config.form)
+    judged = []
+    if "people" in needs:
+        judged = duels.gather(*(_input(inputs, name).path for name in ("people", "answers", "against", "data")))
+        seen.add([[one.prompt_id, one.answer] for one in judged])
+    return Evidence(config.model, items, prompts, answers, pairs, scorer, reference, _assess, config.form, judged)
 
 
 def _published(data: Path) -> list[Source]:

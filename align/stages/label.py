@@ -27,7 +27,7 @@ VERSION = 3
 
 def run(config: LabelConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     """Publish the comparisons, pull what has been said, and freeze it once it covers them; Waiting until then."""
-    asked = asked_of(config if isinstance(config, LabelStep) else LabelStep(**dict(config)), inputs, tools)
+    asked = asked_of(config if isinstance(config, LabelStep) else LabelStep.of(config), inputs, tools)
     desk = open_desk(config, tools)
     n = 1 if config.desk == "judge" else config.annotators_per_comparison
     with tools.progress("collecting judgments", len(asked.shown)) as progress:

@@ -36,7 +36,8 @@ PAIRS = [
     )
     for i in range(90)
 ]
-MADE = [one for one in INSTRUMENTS.values() if one.published is None]
+MADE = [one for one in INSTRUMENTS.values() if one.published is None and "people" not in one.needs]
+"""Whom people judge is no control model of theirs: `test_people_win_rate.py` has the controls of that."""
 BY_NAME = {control.name: control for control in CONTROLS}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from align.errors import RecipeError
 from align.evals import gates, instruments
-from align.evals.instruments import COMPARISONS, INSTRUMENTS
+from align.evals.instruments import COMPARISONS, INSTRUMENTS, NEVER
 from align.evals.summary import measurements
 from align.records import ItemScore
 
@@ -33,7 +33,7 @@ def test_the_listing_shows_every_instrument_and_never_says_it_ran_when_it_did_no
     rows = {row["name"]: row for row in instruments.listing()}
     assert set(rows) == {*INSTRUMENTS, *COMPARISONS}
     for name, instrument in INSTRUMENTS.items():
-        assert rows[name]["last_run"] == (instrument.last_run or "never run against real data")
+        assert rows[name]["last_run"] == (instrument.last_run or NEVER)
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("fact", "facts"), ("refusals", "refusal"), ("pronoun", "pronouns")])
