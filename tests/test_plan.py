@@ -113,6 +113,7 @@ def test_what_a_stage_is_said_to_read_is_what_plans_give_it(tmp_path: Path) -> N
     for text in (
         BASE + "pair: {ready: made}\n",
         BASE + "sft: {}\nevaluate: {instruments: [facts, refusal, dpo_accuracy]}\n",
+        BASE + "evaluate: {people: {}}\n" + BESIDE,
         TAKEN,
         *(t for t, *_ in READY.values()),
     ):
