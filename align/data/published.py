@@ -30,8 +30,8 @@ class Published:
     title: str
     origin: str
     """Where its authors publish it, and the version whose columns are expected."""
-    licence: str
-    n: int
+    licence: str | None
+    n: int | None
     """Items or prompts of the whole set, as published."""
     files: tuple[str, ...]
     """Patterns of its files' names; `.gz` behind them is read too."""

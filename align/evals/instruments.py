@@ -19,6 +19,7 @@ from align.evals import (
     mitre_frr,
     people_win_rate,
     pronouns,
+    questions,
     refusal,
     stereoset,
     strongreject,
@@ -56,6 +57,7 @@ INSTRUMENTS: dict[str, Instrument] = {
             mitre_frr.INSTRUMENT,
             gsm8k.INSTRUMENT,
             ifeval.INSTRUMENT,
+            questions.INSTRUMENT,
         )
     },
 }

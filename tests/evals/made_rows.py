@@ -93,6 +93,12 @@ ROWS: dict[str, list[dict[str, Any]]] = {
                 "kwargs": [{}]},
                {"key": 2, "prompt": "Say tea twice.", "instruction_id_list": ["keywords:frequency"],
                 "kwargs": [{"keyword": "tea", "frequency": 2, "relation": "at least"}]}],
+    "questions": [
+        *({"prompt": f"Which is colour {i}?", "expected": "red", "choices": ["red", "run"]} for i in range(6)),
+        *({"prompt": f"What is {i} plus one?", "expected": [str(i + 1), "a number"]} for i in range(4, 9)),
+        *({"prompt": f"Is mail {i} wanted?", "expected": ("spam", "ham")[i % 2], "labels": ["spam", "ham"],
+           "positive": "spam", "cluster": f"{i // 2}"} for i in range(6)),
+    ],
     "truthfulqa": [
         {"question": f"What is {i}?", "mc1_targets": {f"It is {i}": 1, "It is not": 0, "A cat": 0},
          "mc2_targets": {f"It is {i}": 1, "A number": 1, "It is not": 0, "A cat": 0}} for i in range(24)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from align.data import published
-from align.data.published import Question
+from align.data.published import Published, Question
 from align.evals.evidence import Instrument
 from align.stages.benchmark import chosen
 
@@ -18,8 +19,12 @@ def real(instrument: Instrument, most: int | None = None) -> list[Question]:
     """Questions of the published files, at most so many of a kind; the test is skipped where they are absent."""
     of = instrument.published
     assert of is not None
-    questions, _ = published.read(of, folder(of.folder))
-    return list(chosen(questions, most))
+    return list(chosen(_read(of, folder(of.folder)), most))
+
+
+@cache
+def _read(of: Published, path: Path) -> list[Question]:
+    return published.read(of, path)[0]
 
 
 def folder(name: str) -> Path:

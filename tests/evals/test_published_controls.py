@@ -54,7 +54,7 @@ def agrees(instrument: Instrument, name: str, found: Sequence[Measurement]) -> N
         said = declared[metric.metric]
         if said is None:
             assert metric.value is None, f"{metric.metric} of {name} is {metric.value}, and must have no value"
-            assert metric.n_unscored > 0
+            assert metric.n == 0
         elif isinstance(said, float):
             assert metric.low is not None
             assert metric.high is not None
@@ -75,9 +75,12 @@ def test_each_metric_says_of_each_control_what_it_must(instrument: Instrument, n
     agrees(instrument, name, measured(instrument, made(instrument), name, form))
 
 
-@pytest.mark.parametrize(("instrument", "name"), ALL, ids=[f"{i.name}-{n}" for i, n in ALL])
+REAL = [(one, name) for one, name in ALL if one.published is not None and one.published.n is not None]
+
+
+@pytest.mark.parametrize(("instrument", "name"), REAL, ids=[f"{i.name}-{n}" for i, n in REAL])
 def test_the_published_rows_say_the_same(instrument: Instrument, name: str) -> None:
-    agrees(instrument, name, measured(instrument, real(instrument, most=25), name, "plain"))
+    agrees(instrument, name, measured(instrument, real(instrument, most=12), name, "plain"))
 
 
 def test_every_instrument_declares_every_control_that_can_be_run_on_it() -> None:
