@@ -67,6 +67,9 @@ class TrainingConfig(StageConfig):
     checkpoint_every: int = Field(100, ge=1)
     """Steps between checkpoints: what a kill costs at most."""
     gradient_checkpointing: bool = False
+    packed: bool = True
+    """Compute a batch as one row without padding, prompts that rows share once; off, or where a family of models has
+    attention of its own, rows are padded as TRL pads them. The numbers differ by rounding alone."""
     keep_optimizer: bool = False
     """Keep the last checkpoint's optimizer state in the artifact; by default it goes when the stage is sealed."""
 

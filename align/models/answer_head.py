@@ -23,9 +23,11 @@ class HeadShape:
 
     scale: float = 1.0
     softcap: float | None = None
+    temperature: float = 1.0
+    """What a caller divides the family's logits by."""
 
     @staticmethod
-    def of(model: Any) -> HeadShape:
+    def of(model: Any, *, temperature: float = 1.0) -> HeadShape:
         """Read from the settings, as each family names them: Cohere, Granite, Falcon-H1, Gemma 2 and 3."""
         text = model.config.get_text_config()
         scale = next(
@@ -40,7 +42,7 @@ class HeadShape:
         if scale is None and divisor is not None:
             scale = float(divisor) if text.model_type == "hyperclovax" else 1.0 / float(divisor)
         softcap = getattr(text, "final_logit_softcapping", None)
-        return HeadShape(1.0 if scale is None else scale, softcap)
+        return HeadShape(1.0 if scale is None else scale, softcap, temperature)
 
 
 def head_logps(
@@ -129,17 +131,19 @@ class AnswerHead(torch.autograd.Function):  # type: ignore[misc]
         dw_VC = torch.zeros_like(w_VC) if needs_w else None
         db_V = torch.zeros_like(b_V) if needs_b else None
         for i, rows in enumerate(chunks(len(t_R), w_VC.shape[0], ctx.wide)):
-            g_r1 = grad_R[rows, None].to(ctx.wide)
+            g_r1 = grad_R[rows, None].to(ctx.wide) * (shape.scale / shape.temperature)
             if kept and shape.softcap is None:
-                d_rV = kept[i] * (-shape.scale * g_r1).to(h_RC.dtype)
+                d_rV = kept[i] * (-g_r1).to(h_RC.dtype)
             else:
                 z_rV = logits(h_RC[rows], w_VC, b_V, shape, ctx.wide)
-                slope = None if shape.softcap is None else 1 - (z_rV / shape.softcap).square_()
-                d_rV = z_rV.sub_(log_z[rows, None]).exp_().mul_(-shape.scale * g_r1)
-                d_rV.scatter_add_(1, t_R[rows, None], shape.scale * g_r1)
+                slope = None
+                if shape.softcap is not None:
+                    slope = 1 - (z_rV * (shape.temperature / shape.softcap)).square_()
+                d_rV = z_rV.sub_(log_z[rows, None]).exp_().mul_(-g_r1)
+                d_rV.scatter_add_(1, t_R[rows, None], g_r1)
                 d_rV = (d_rV if slope is None else d_rV.mul_(slope)).to(h_RC.dtype)
             if kept and shape.softcap is None:
-                d_rV.scatter_add_(1, t_R[rows, None], (shape.scale * g_r1).to(h_RC.dtype))
+                d_rV.scatter_add_(1, t_R[rows, None], g_r1.to(h_RC.dtype))
             if dh_RC is not None:
                 torch.mm(d_rV, w_VC, out=dh_RC[rows])
             if dw_VC is not None:
@@ -165,4 +169,4 @@ def logits(
         z_rV = z_rV * shape.scale
     if shape.softcap is not None:
         z_rV = torch.tanh(z_rV / shape.softcap) * shape.softcap
-    return z_rV
+    return z_rV if shape.temperature == 1.0 else z_rV / shape.temperature

@@ -70,6 +70,8 @@ class Pack:
         self.columns: list[int] = []
         self.ends: list[int] = []
         self.names: list[tuple[int, int]] = []
+        self.cells: list[int] = []
+        """Where each predicted token stands in the padded batch that the rows came from, if they came from one."""
         self.longest = 0
         self._tensors: dict[tuple[str, str], Any] = {}
         for bundle in bundles:

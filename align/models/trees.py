@@ -66,14 +66,20 @@ def logps(model: Any, row: Pack, *, metrics: tuple[str, ...] = ()) -> dict[str, 
     return head(base, hidden_states(base, row), row, metrics)
 
 
-def head(base: Any, state_TC: torch.Tensor, row: Pack, metrics: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """The family's head over the places that predict."""
+def head(
+    base: Any, state_TC: torch.Tensor, row: Pack, metrics: tuple[str, ...], *, temperature: float = 1.0
+) -> dict[str, torch.Tensor]:
+    """The family's head over the places that predict, its logits divided by `temperature`."""
     output = base.get_output_embeddings()
     h_RC = state_TC.index_select(0, row.tensor("sources", state_TC.device))
     return head_logps(
-        h_RC, output.weight, getattr(output, "bias", None), row.tensor("targets", state_TC.device), HeadShape.of(base),
+        h_RC,
+        output.weight,
+        getattr(output, "bias", None),
+        row.tensor("targets", state_TC.device),
+        HeadShape.of(base, temperature=temperature),
         metrics,
-    )  # fmt: skip
+    )
 
 
 def answer_sums(log_probs_R: torch.Tensor, row: Pack) -> torch.Tensor:

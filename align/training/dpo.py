@@ -24,6 +24,7 @@ from align.training.guards import Guarded
 from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, step_rows
+from align.training.packed import Packing, pack_in_place
 
 
 class Preferring(Holding, Guarded, DPOTrainer):  # type: ignore[misc]
@@ -39,8 +40,11 @@ class Preferring(Holding, Guarded, DPOTrainer):  # type: ignore[misc]
         test: Dataset | None,
         tokenizer: Any,
         adapter: Any,
+        packed: bool = True,
     ) -> None:
         self.workshop = workshop
+        self.packed = packed
+        self.packing: Packing | None = None
         super().__init__(
             model=model,
             args=args,
@@ -50,6 +54,16 @@ class Preferring(Holding, Guarded, DPOTrainer):  # type: ignore[misc]
             peft_config=adapter,
         )
 
+    def _pack(self) -> None:
+        """Run batches as prompt trees from here on; once TRL has given the model its head, and before any batch."""
+        if self.packed and self.packing is None:
+            found = pack_in_place(self.model)
+            if isinstance(found, str):
+                self.workshop.note(f"not packed: {found}; batches are padded, as TRL pads them")
+                self.packed = False
+            else:
+                self.packing = found
+
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
 
@@ -58,6 +72,7 @@ class Preferring(Holding, Guarded, DPOTrainer):  # type: ignore[misc]
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Both columns of the reference, computed in batches of like length; a kill costs one batch."""
+        self._pack()
         longest = lengths(dataset)
         order = sorted(range(len(dataset)), key=lambda i: (longest[i], i))
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
@@ -130,6 +145,7 @@ def dpo(
         test=test,
         tokenizer=tokenizer,
         adapter=adapter,
+        packed=config.packed,
     )
     # in bfloat16 an answer's log-probability is good to some tenths of a nat, depending on its neighbours in the batch
     trainer.add_callback(
