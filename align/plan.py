@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from align.configs import (
     AuditConfig,
@@ -19,6 +20,7 @@ from align.configs import (
     DataConfig,
     DataFile,
     EvaluateStep,
+    GenerateConfig,
     GenerateStep,
     LabelConfig,
     LabelStep,
@@ -234,8 +236,9 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
     people = _people(recipe)
     if answering or people:
         drawn = GenerateStep(
-            of="test_prompts", samples_per_prompt=recipe.evaluate.samples_per_prompt, **dict(recipe.evaluate.answers)
-        )
+            of="test_prompts", samples_per_prompt=recipe.evaluate.samples_per_prompt, **dict(recipe.evaluate.answers),
+            **_engine_for_any_model(recipe.generate),
+        )  # fmt: skip
         for model, step in measured_models(recipe).items():
             if model in answering or model in people:
                 yield Step(f"answers/{model}", "generate", drawn, {"model": step, "data": "prepare"})
@@ -360,6 +363,13 @@ def _audits(recipe: Recipe, models: Collection[str]) -> Iterator[Step]:
     for model in sorted(set(models) & (asked if recipe.gate.margins else {"tuned"})):
         inputs = {} if recipe.audit.published else {"answers": f"answers/{model}", "data": "prepare"}
         yield Step(f"audit/{model}", "audit", recipe.audit, inputs)
+
+
+def _engine_for_any_model(config: GenerateConfig) -> dict[str, Any]:
+    """The recipe's engine where it can serve whichever model is measured; endpoints that run serve one of their own."""
+    if config.engine == "server" and not config.server.launch:
+        return {}
+    return {"engine": config.engine, "server": config.server, "vllm": config.vllm, "preflight": config.preflight}
 
 
 def measured_models(recipe: Recipe) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from align.configs import (
     DPOConfig,
+    Drawing,
     ExportConfig,
     LabelConfig,
     ModelConfig,
@@ -17,6 +18,7 @@ from align.configs import (
     RuntimeConfig,
     SamplingConfig,
     SFTConfig,
+    Writer,
 )
 from align.records import Candidate, Comparison, Judgment, Message, Prompt
 
@@ -36,7 +38,10 @@ Inputs = Mapping[str, Artifact]
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """One prompt to answer; one seed a sample, so that neither order nor batch decides what is drawn."""
+    """One prompt to answer; one seed a sample, so that neither order nor batch decides what is drawn.
+
+    Where the sampler's seeds are `consecutive`, each is one more than the one before it.
+    """
 
     prompt_id: str
     messages: tuple[Message, ...]
@@ -49,8 +54,22 @@ class Sample:
     """One answer."""
 
     text: str
-    n_tokens: int
+    n_tokens: int | None
+    """Where the engine tells it."""
     finish_reason: Literal["stop", "length"]
+    logp: float | None = None
+    """Nats, summed over the answer's tokens before temperature and top_p, where it was asked for."""
+    thinking: str | None = None
+    """What the engine itself has set apart as thought."""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A prompt that got no answer, or fewer than it should, and why; `samples` are those that came."""
+
+    reason: Literal["too_long", "refused", "too_few"]
+    detail: str
+    samples: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,10 +93,21 @@ class Score:
 
 
 class Sampler(Protocol):
-    """Draws answers from one model."""
+    """Draws answers from one model, or from adapters on it."""
 
-    def sample(self, requests: Sequence[SampleRequest], settings: SamplingConfig) -> Iterator[tuple[str, list[Sample]]]:
-        """Each prompt's id and its samples, as they are finished."""
+    consecutive: bool
+    """Whether the samples of one prompt take seeds that follow one another."""
+    made_with: Mapping[str, Any]
+    """What, beside model, settings and seeds, decides an answer: the engine and its version."""
+
+    def sample(
+        self, requests: Iterable[SampleRequest], settings: SamplingConfig, writer: Writer | None = None
+    ) -> Iterator[tuple[str, list[Sample] | Unanswered]]:
+        """Each prompt's id and its samples, as they are finished; `requests` is read as it is needed."""
+        ...
+
+    def figures(self) -> Mapping[str, Any]:
+        """What the work so far came to: versions, seconds of start, tokens read, shared and written."""
         ...
 
     def close(self) -> None: ...
@@ -230,10 +260,20 @@ class Trainer(Protocol):
 class Tools(Workshop, Protocol):
     """The workshop, and who may be asked."""
 
+    def figure(self, name: str, value: Any) -> None:
+        """Put a figure in the manifest: a speed, a share, a count; it enters no digest."""
+        ...
+
+    def shelf(self, name: str) -> Path:
+        """A folder that outlives the artifact: what another run with the same `name` need not make again."""
+        ...
+
     @property
     def trainer(self) -> Trainer: ...
 
-    def sampler(self, model: Path) -> Sampler: ...
+    def sampler(self, model: Path, config: Drawing | None = None) -> Sampler:
+        """An engine for a model folder: the one that `config` asks for, or transformers."""
+        ...
 
     def scorer(self, model: Path) -> Scorer: ...
 

@@ -8,8 +8,20 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from align.configs import LabelConfig, RuntimeConfig, SamplingConfig
-from align.ports import Artifact, Desk, Progress, Renderer, Rewarder, Sample, Sampler, SampleRequest, Scorer, Trainer
+from align.configs import Drawing, LabelConfig, RuntimeConfig, SamplingConfig, Writer
+from align.ports import (
+    Artifact,
+    Desk,
+    Progress,
+    Renderer,
+    Rewarder,
+    Sample,
+    Sampler,
+    SampleRequest,
+    Scorer,
+    Trainer,
+    Unanswered,
+)
 
 
 class Silent:
@@ -25,19 +37,42 @@ class Silent:
 class Urn:
     """A sampler that draws each answer from a list, by the sample's seed alone."""
 
-    def __init__(self, answers: Sequence[str], *, stop_after: int | None = None) -> None:
+    consecutive = False
+    made_with: Mapping[str, Any] = {"engine": "urn"}
+
+    def __init__(
+        self,
+        answers: Sequence[str],
+        *,
+        stop_after: int | None = None,
+        refuses: Mapping[str, Unanswered] | None = None,
+        at_most: int | None = None,
+    ) -> None:
         self.answers = answers
-        self.stop_after = stop_after
+        self.stop_after, self.at_most = stop_after, at_most
+        self.refuses = refuses or {}
         self.asked: list[str] = []
+        self.temperatures: list[float] = []
+        self.n_drawn = 0
         self.closed = False
 
-    def sample(self, requests: Sequence[SampleRequest], settings: SamplingConfig) -> Iterator[tuple[str, list[Sample]]]:
-        for request in reversed(requests):
+    def sample(
+        self, requests: Iterable[SampleRequest], settings: SamplingConfig, writer: Writer | None = None
+    ) -> Iterator[tuple[str, list[Sample] | Unanswered]]:
+        self.temperatures.append(settings.temperature)
+        for request in reversed(list(requests)):
             if self.stop_after is not None and len(self.asked) >= self.stop_after:
                 raise KeyboardInterrupt
             self.asked.append(request.prompt_id)
-            drawn = [Random(seed).choice(self.answers) for seed in request.seeds]
+            if request.prompt_id in self.refuses:
+                yield request.prompt_id, self.refuses[request.prompt_id]
+                continue
+            drawn = [Random(seed).choice(self.answers) for seed in request.seeds[: self.at_most]]
+            self.n_drawn += len(drawn)
             yield request.prompt_id, [Sample(text, len(text.split()), "stop") for text in drawn]
+
+    def figures(self) -> Mapping[str, Any]:
+        return self.made_with
 
     def close(self) -> None:
         self.closed = True
@@ -66,6 +101,7 @@ class TestTools:
         self.work = work
         self.work.mkdir(parents=True, exist_ok=True)
         self.notes: list[str] = []
+        self.figures: dict[str, Any] = {}
         self._sampler, self._scorer, self._renderer, self._trainer = sampler, scorer, renderer, trainer
         self._rewarder = rewarder
         self._hub = hub or {}
@@ -82,7 +118,13 @@ class TestTools:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def sampler(self, model: Path) -> Sampler:
+    def figure(self, name: str, value: Any) -> None:
+        self.figures[name] = value
+
+    def shelf(self, name: str) -> Path:
+        return self.work / name[:32]
+
+    def sampler(self, model: Path, config: Drawing | None = None) -> Sampler:
         assert self._sampler is not None
         return self._sampler
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from align.configs import RuntimeConfig, SamplingConfig
-from align.errors import ModelError
+from align.adapters.turns import Turns, room
+from align.configs import RuntimeConfig, SamplingConfig, Writer
+from align.errors import ModelError, UsageError
 from align.models.chat import Chat
 from align.models.load import context, end_ids, load_model, load_tokenizer
-from align.ports import Sample, SampleRequest, Score, ScoreRequest
+from align.ports import Sample, SampleRequest, Score, ScoreRequest, Unanswered
 from align.records import Message
 
 
@@ -39,23 +41,65 @@ class Engine:
         self._parts = None
 
 
+WINDOW = 4096
+"""Prompts read ahead: they are begun in the order of their lengths."""
+
+
 class TransformersSampler(Engine):
     """Draws answers; equal prompts, settings and seeds give equal answers in whatever company they are asked for."""
 
-    def sample(self, requests: Sequence[SampleRequest], settings: SamplingConfig) -> Iterator[tuple[str, list[Sample]]]:
+    consecutive = False
+    made_with: Mapping[str, Any] = {"engine": "transformers"}
+    _turns: Turns | None = None
+
+    def sample(
+        self, requests: Iterable[SampleRequest], settings: SamplingConfig, writer: Writer | None = None
+    ) -> Iterator[tuple[str, list[Sample] | Unanswered]]:
         """Each prompt's id and its samples, as they are finished; long prompts are begun first."""
+        if writer is not None and writer.adapter is not None:
+            raise UsageError(f"writers.{writer.name}.adapter: needs engine: vllm or server; or merge it into its model")
+        queue = iter(requests)
+        while window := list(islice(queue, WINDOW)):
+            yield from self._window(window, settings)
+
+    def _window(
+        self, requests: Sequence[SampleRequest], settings: SamplingConfig
+    ) -> Iterator[tuple[str, list[Sample] | Unanswered]]:
         from align.models.sampling import Draw, answers
 
-        if not requests:
+        model, _, ends = self.parts()
+        kwargs = dict(settings.chat_template_kwargs)
+        if self._turns is None or self._turns.chat.template_kwargs != kwargs:
+            self._turns = Turns(self.folder, kwargs)
+        turns = self._turns
+        prompts, fitting = [], []
+        for request in requests:
+            ids = turns.ids(request)
+            places = room(len(ids), context(model), settings)
+            if isinstance(places, Unanswered):
+                yield request.prompt_id, places
+            else:
+                prompts.append(ids)
+                fitting.append(request)
+        if not fitting:
             return
-        model, tokenizer, ends = self.parts()
-        chat = Chat(tokenizer, ends, settings.chat_template_kwargs)
-        prompts = [chat.prompt(r.messages, None if r.tools is None else list(r.tools)) for r in requests]
         draw = Draw(settings.temperature, settings.top_p, settings.max_tokens, frozenset(ends))
-        seeds = [request.seeds for request in requests]
-        within(model, max(map(len, prompts)) + settings.max_tokens, "the longest prompt and generate.max_tokens")
-        for i, written in answers(model, prompts, seeds, draw, rows_at_once=settings.batch_size):
-            yield requests[i].prompt_id, [sample_of(ids, tokenizer, ends) for ids in written]
+        seeds = [request.seeds for request in fitting]
+        logps: dict[tuple[int, int], float] | None = {} if settings.logprobs else None
+        for i, written in answers(
+            model, prompts, seeds, draw, rows_at_once=settings.batch_size, context=context(model), logps=logps
+        ):
+            yield (
+                fitting[i].prompt_id,
+                [
+                    turns.sample(prompts[i], ids, None, None if logps is None else logps.pop((i, place)))
+                    for place, ids in enumerate(written)
+                ],
+            )
+
+    def figures(self) -> Mapping[str, Any]:
+        """The engine's name."""
+        return self.made_with
 
 
 def within(model: Any, n_tokens: int, what: str) -> None:
@@ -63,13 +107,6 @@ def within(model: Any, n_tokens: int, what: str) -> None:
     most = context(model)
     if n_tokens > most:
         raise ModelError(f"{what} take {n_tokens} tokens, and this model's context is {most}; shorten them")
-
-
-def sample_of(ids: list[int], tokenizer: Any, ends: list[int]) -> Sample:
-    """What was written, as text; control tokens are left out of it."""
-    stopped = bool(ids) and ids[-1] in ends
-    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return Sample(text=text, n_tokens=len(ids), finish_reason="stop" if stopped else "length")
 
 
 class TransformersScorer(Engine):

@@ -12,7 +12,7 @@ from align import recipe as recipes
 from align.cli.show import find
 from align.configs import RuntimeConfig, SamplingConfig
 from align.errors import UsageError
-from align.ports import Sampler, SampleRequest
+from align.ports import Sampler, SampleRequest, Unanswered
 from align.records import Message
 from align.runner.console import Console
 from align.runner.machine import resolved
@@ -54,7 +54,10 @@ def chat(arguments: argparse.Namespace) -> int:
 
 def _answer(sampler: Sampler, talk: list[Message], settings: SamplingConfig, seed: int) -> str:
     request = SampleRequest("chat", tuple(talk), (seed,))
-    return next(iter(sampler.sample([request], settings)))[1][0].text
+    said = next(iter(sampler.sample([request], settings)))[1]
+    if isinstance(said, Unanswered):
+        raise UsageError(f"chat: {said.detail}; begin anew with an empty line, or say less")
+    return said[0].text
 
 
 def _typed() -> Iterator[str]:

@@ -8,12 +8,9 @@ from align.configs.base import Config
 from align.configs.data import DataConfig, DataFile, Testbed
 from align.configs.judge import JudgeConfig
 from align.configs.labels import (
-    GenerateConfig,
-    GenerateStep,
     LabelConfig,
     LabelStep,
     PairConfig,
-    SamplingConfig,
     SimulatedPeople,
 )
 from align.configs.measure import (
@@ -29,7 +26,17 @@ from align.configs.measure import (
 from align.configs.model import ModelConfig, Scratch
 from align.configs.recipe import Recipe
 from align.configs.reward import RewardConfig
-from align.configs.runtime import ExportConfig, RuntimeConfig
+from align.configs.runtime import ExportConfig, RayConfig, RuntimeConfig
+from align.configs.sampling import (
+    Drawing,
+    Engine,
+    GenerateConfig,
+    GenerateStep,
+    SamplingConfig,
+    ServerConfig,
+    VLLMConfig,
+    Writer,
+)
 from align.configs.survey import Survey
 from align.configs.training import DPOConfig, Keep, LoRA, SFTConfig, TrainingConfig
 
@@ -41,6 +48,8 @@ __all__ = [
     "DPOConfig",
     "DataConfig",
     "DataFile",
+    "Drawing",
+    "Engine",
     "EvaluateConfig",
     "EvaluateStep",
     "ExportConfig",
@@ -56,14 +65,18 @@ __all__ = [
     "ModelConfig",
     "PairConfig",
     "PeopleConfig",
+    "RayConfig",
     "Recipe",
     "RewardConfig",
     "RuntimeConfig",
     "SFTConfig",
     "SamplingConfig",
     "Scratch",
+    "ServerConfig",
     "SimulatedPeople",
     "Survey",
     "Testbed",
     "TrainingConfig",
+    "VLLMConfig",
+    "Writer",
 ]

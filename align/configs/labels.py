@@ -1,44 +1,14 @@
-"""Candidates, the people who judge them, and the pairs that their judgments give."""
+"""The people who judge candidates, and the pairs that their judgments give."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
 from align.configs.argilla import ArgillaConfig
 from align.configs.base import Config, LocalPath, StageConfig
 from align.configs.judge import JudgeConfig
-
-
-class SamplingConfig(Config):
-    """How answers are drawn."""
-
-    unkeyed: ClassVar[frozenset[str]] = frozenset({"batch_size"})
-
-    temperature: float = Field(0.8, ge=0, le=10)
-    """0 is greedy."""
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: int = Field(128, ge=1)
-    """Longest answer."""
-    batch_size: int = Field(32, ge=1)
-    """Sequences at once; changes speed only."""
-    chat_template_kwargs: dict[str, JsonValue] = {}
-    """Passed to the chat template, `{"enable_thinking": false}` for instance."""
-
-
-class GenerateConfig(SamplingConfig, StageConfig):
-    """Stage `generate`."""
-
-    samples_per_prompt: int = Field(4, ge=1, le=1024)
-    engine: Literal["auto", "transformers"] = "auto"
-
-
-class GenerateStep(SamplingConfig):
-    """What one step of the stage needs: which prompts, how many samples."""
-
-    of: Literal["prompts", "test_prompts"] = "prompts"
-    samples_per_prompt: int = Field(1, ge=1)
 
 
 class SimulatedPeople(Config):

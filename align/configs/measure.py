@@ -7,7 +7,8 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from align.configs.base import Config, LocalPath
-from align.configs.labels import LabelConfig, SamplingConfig
+from align.configs.labels import LabelConfig
+from align.configs.sampling import SamplingConfig
 
 Form = Literal["plain", "chat"]
 

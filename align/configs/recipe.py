@@ -6,11 +6,12 @@ from pydantic import Field
 
 from align.configs.base import Config
 from align.configs.data import DataConfig
-from align.configs.labels import GenerateConfig, LabelConfig, PairConfig
+from align.configs.labels import LabelConfig, PairConfig
 from align.configs.measure import AuditConfig, EvaluateConfig, GateConfig
 from align.configs.model import Method, ModelConfig
 from align.configs.reward import RewardConfig
 from align.configs.runtime import ExportConfig, RuntimeConfig
+from align.configs.sampling import GenerateConfig
 from align.configs.training import DPOConfig, SFTConfig
 
 

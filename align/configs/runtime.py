@@ -9,6 +9,18 @@ from pydantic import Field
 from align.configs.base import Config, LocalPath, Secret
 
 
+class RayConfig(Config):
+    """Candidates over Ray: plain actors, each with an engine or an endpoint of its own."""
+
+    workers: int = Field(2, ge=1, le=4096)
+    address: str | None = None
+    """Of a running cluster, `auto` or `ray://host:port`; by default one is started on this machine."""
+    cpus_per_worker: float = Field(1, ge=0)
+    gpus_per_worker: float = Field(0, ge=0)
+    prompts_per_task: int = Field(32, ge=1)
+    """How many prompts a worker is given at a time, and at most loses."""
+
+
 class RuntimeConfig(Config):
     """Devices and number formats."""
 
@@ -19,6 +31,8 @@ class RuntimeConfig(Config):
     """CPU threads for torch; by default the cores this process may use."""
     offline: bool = False
     """Refuse anything that would need a network."""
+    ray: RayConfig | None = None
+    """Draw candidates on several workers or machines."""
 
 
 class ExportConfig(Config):

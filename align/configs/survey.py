@@ -7,10 +7,10 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from align.configs.base import Config
-from align.configs.labels import SamplingConfig
 from align.configs.measure import AuditConfig, BenchmarkData, GateConfig
 from align.configs.model import ModelConfig
 from align.configs.runtime import RuntimeConfig
+from align.configs.sampling import SamplingConfig
 
 
 class Survey(Config):

@@ -92,6 +92,20 @@ def save_adapter(model: Any, folder: Path) -> None:
     (folder / "adapter_model.safetensors").chmod(0o644)
 
 
+def adapter_rank(folder: Path) -> int:
+    """The rank of a LoRA adapter; ModelError where the folder holds none."""
+    try:
+        settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        kind, rank = settings["peft_type"], int(settings["r"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{folder}: no LoRA adapter (expected adapter_config.json with peft_type and r, and its safetensors)"
+        ) from error
+    if kind != "LORA" or rank < 1 or not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"{folder}: {kind} of rank {rank} found, expected LoRA weights in adapter_model.safetensors")
+    return rank
+
+
 ORIGINS = ("_name_or_path", "name_or_path", "_from_model_config", "is_local", "local_files_only")
 """Keys that say where a folder was loaded from."""
 

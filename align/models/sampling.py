@@ -46,16 +46,24 @@ class Row:
     prompt: int
     sample: int
     uniforms: Any
+    most: int
+    """Tokens that there is room for."""
     written: list[int] = field(default_factory=list)
 
 
 def answers(
-    model: Any, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], draw: Draw, *, rows_at_once: int
-) -> Iterator[tuple[int, list[list[int]]]]:
-    """Each prompt's place and its answers' tokens, one answer a seed, ends included where they came; as they finish."""
+    model: Any, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], draw: Draw, *, rows_at_once: int,
+    context: int | None = None, logps: dict[tuple[int, int], float] | None = None,
+) -> Iterator[tuple[int, list[list[int]]]]:  # fmt: skip
+    """Each prompt's place and its answers' tokens, one answer a seed, ends included where they came; as they finish.
+
+    No answer goes beyond `context`. `logps` is filled with the nats of each answer, by prompt and sample, before
+    temperature and top_p.
+    """
     most = max(len(of_prompt) for of_prompt in seeds)
-    places = whole(max(map(len, prompts)) + draw.max_tokens, BLOCK)
-    table = Table(model, rows=whole(max(rows_at_once, most), ROWS), places=places)
+    limits = [min(draw.max_tokens, (context or 2**31) - len(prompt)) for prompt in prompts]
+    places = whole(max(len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)), BLOCK)
+    table = Table(model, rows=whole(max(rows_at_once, most), ROWS), places=places, limits=limits, logps=logps)
     queue = deque(sorted(range(len(prompts)), key=lambda i: (-whole(len(prompts[i]), BLOCK), i)))
     finished: dict[int, dict[int, list[int]]] = {}
     while queue or table.busy:
@@ -95,8 +103,12 @@ def readable(taken: Sequence[int], prompts: Sequence[Sequence[int]]) -> Iterator
 class Table:
     """Rows under way, each with its keys and values in places counted from 0."""
 
-    def __init__(self, model: Any, *, rows: int, places: int) -> None:
+    def __init__(
+        self, model: Any, *, rows: int, places: int, limits: Sequence[int], logps: dict[tuple[int, int], float] | None
+    ) -> None:
         self.model = model
+        self.limits = limits
+        self.logps = logps
         self.device = next(model.parameters()).device
         self.n_rows = rows
         self.n_places = places
@@ -148,7 +160,7 @@ class Table:
             for sample, seed in enumerate(seeds[i]):
                 r = next(free)
                 uniforms = numpy.random.Generator(numpy.random.Philox(seed)).random(draw.max_tokens)
-                self.rows[r] = Row(prompt=i, sample=sample, uniforms=uniforms)
+                self.rows[r] = Row(prompt=i, sample=sample, uniforms=uniforms, most=self.limits[i])
                 self.length_R[r] = len(prompts[i])
                 self.cache.put(r, layers, place, len(prompts[i]))
                 opened.append(r)
@@ -196,12 +208,16 @@ class Table:
         self.token_R[torch.tensor(places, device=self.device)] = tokens
         for row, token in zip(rows, tokens.tolist(), strict=True):
             row.written.append(token)
+        if self.logps is not None:
+            logps = torch.log_softmax(logits_RV.float(), dim=-1).gather(-1, tokens[:, None])[:, 0].tolist()
+            for row, logp in zip(rows, logps, strict=True):
+                self.logps[row.prompt, row.sample] = self.logps.get((row.prompt, row.sample), 0.0) + logp
 
     def drop_finished(self, draw: Draw) -> list[Row]:
         """The rows that ended, or reached the greatest length; their places are free."""
         done = []
         for i, row in enumerate(self.rows):
-            if row is not None and (row.written[-1] in draw.ends or len(row.written) == draw.max_tokens):
+            if row is not None and (row.written[-1] in draw.ends or len(row.written) == row.most):
                 done.append(row)
                 self.rows[i] = None
                 self.length_R[i] = 0

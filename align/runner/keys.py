@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from align.configs import Drawing
 from align.configs.base import Config, Located
 from align.plan import STAGES, Step
 from align.ports import Inputs
+from align.runner.machine import chosen
 from align.store.fingerprint import Digests
 
 
@@ -27,6 +29,8 @@ def made_from(
         document["seed"] = seed
     if stage.computes:
         document["dtype"] = dtype
+    if isinstance(step.config, Drawing):
+        document["engine"] = chosen(step.config)[0]
     if snapshot is not None:
         document["snapshot"] = snapshot
     if desk := _desk(step.config):

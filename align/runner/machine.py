@@ -6,9 +6,10 @@ import os
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
-from align.configs import RuntimeConfig
+from align.configs import Drawing, Engine, RuntimeConfig
 
 PACKAGES = ("align-prefs", "torch", "transformers", "trl", "peft", "datasets", "accelerate", "tokenizers")
 
@@ -24,6 +25,19 @@ def resolved(runtime: RuntimeConfig) -> RuntimeConfig:
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     threads = runtime.threads or (int(wanted) if wanted.isdigit() else 0) or cores()
     return runtime.model_copy(update={"device": device, "dtype": dtype, "threads": threads})
+
+
+def chosen(config: Drawing | None) -> tuple[Engine, str]:
+    """The engine that draws answers, and why that one where it was left to us."""
+    if config is None:
+        return "transformers", ""
+    if config.engine != "auto":
+        return config.engine, ""
+    if find_spec("vllm") is not None:
+        return "vllm", "auto: vllm is installed here"
+    if any(writer.adapter for writer in config.writers):
+        return "vllm", "auto: transformers serves no adapters beside their base"
+    return "transformers", "auto: vllm is not installed here"
 
 
 @cache

@@ -23,11 +23,12 @@ from align.store.fingerprint import Digests, key_of, seed_for
 
 def make(
     step: Step, inputs: Inputs, making: Making, document: Mapping[str, Any], *, seed: int, runtime: RuntimeConfig,
-    store: Store, console: Console,
+    store: Store, console: Console, shared: bool = False,
 ) -> Artifact:  # fmt: skip
     """The sealed artifact of a step, whose lock is held; InputChanged, and nothing sealed, if an input was edited.
 
     `document` is what `made_from` gave when the lock was taken; `seed` is the recipe's; `runtime` has no `auto` left.
+    With `shared`, what other runs in the store have drawn need not be drawn again.
     """
     tools = Toolbox(
         step.name,
@@ -36,6 +37,7 @@ def make(
         work=making.work,
         console=console,
         kept=store.root / "desks",
+        shelves=store.root / "shelves" if shared else None,
     )
     began, start = datetime.now(UTC), time.monotonic()
     try:
@@ -62,7 +64,8 @@ def make(
     }
     return store.seal(making, {
         "schema": 1, "stage": step.stage, "step": step.name, "key": key_of(document), "made_from": document,
-        "config": document["config"], "notes": tools.notes, "inputs": read, "packages": packages(), "commit": commit(),
+        "config": document["config"], "notes": tools.notes, "figures": tools.figures, "inputs": read,
+        "packages": packages(), "commit": commit(),
         "created": began.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - start, 3),
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "runtime": runtime.model_dump(mode="json"),

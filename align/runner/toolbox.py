@@ -7,22 +7,27 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from align.configs import LabelConfig, RuntimeConfig
+from align.configs import Drawing, LabelConfig, RuntimeConfig
 from align.errors import BackendError, RecipeError
 from align.ports import Desk, Progress, Renderer, Rewarder, Sampler, Scorer, Trainer
 from align.runner.console import Console
+from align.runner.machine import chosen
 
 
 class Toolbox:
     """`align.ports.Tools` for one step."""
 
     def __init__(
-        self, step: str, *, seed: int, runtime: RuntimeConfig, work: Path, console: Console, kept: Path | None = None
-    ) -> None:
+        self, step: str, *, seed: int, runtime: RuntimeConfig, work: Path, console: Console, kept: Path | None = None,
+        shelves: Path | None = None,
+    ) -> None:  # fmt: skip
         self.step, self.seed, self.runtime, self.work = step, seed, runtime, work
         self.kept = kept or work
         """Where what outlives even the artifact is written down: a desk's snapshots."""
+        self.shelves = shelves or work / "shelves"
+        """Where answers are kept that another run need not draw again."""
         self.notes: list[str] = []
+        self.figures: dict[str, Any] = {}
         self._console = console
         self._open: list[Sampler | Scorer | Rewarder] = []
 
@@ -35,6 +40,14 @@ class Toolbox:
         if text not in self.notes:
             self.notes.append(text)
 
+    def figure(self, name: str, value: Any) -> None:
+        """Put a figure in the manifest."""
+        self.figures[name] = value
+
+    def shelf(self, name: str) -> Path:
+        """The folder of what was made under this name before, and of what will be."""
+        return self.shelves / name[:32]
+
     @property
     def trainer(self) -> Trainer:
         """TRL and transformers, over our own models room."""
@@ -43,12 +56,22 @@ class Toolbox:
 
         return TransformersTrainer()
 
-    def sampler(self, model: Path) -> Sampler:
-        """Answers drawn by our own loop over a transformers model."""
+    def sampler(self, model: Path, config: Drawing | None = None) -> Sampler:
+        """The engine that the recipe asks for; nothing is loaded or started before it is asked for answers."""
         _need("transformers")
-        from align.adapters.transformers import TransformersSampler
+        engine, why = chosen(config)
+        if config is not None:
+            self.note(f"engine: {engine}{f' ({why})' if why else ''}")
+        sampler: Sampler
+        if engine == "vllm":
+            assert config is not None
+            from align.adapters.vllm.offline import VllmSampler
 
-        sampler = TransformersSampler(model, self.runtime)
+            sampler = VllmSampler(model, config, self.runtime)
+        else:
+            from align.adapters.transformers import TransformersSampler
+
+            sampler = TransformersSampler(model, self.runtime)
         self._open.append(sampler)
         return sampler
 

@@ -219,7 +219,7 @@ class Runner:
             start = time.monotonic()
             try:
                 artifact = make(step, inputs, making, document, seed=self.recipe.seed, runtime=self.runtime,
-                                store=self.store, console=self.console)  # fmt: skip
+                                store=self.store, console=self.console, shared=not self._redone(step))  # fmt: skip
             except Waiting as waiting:
                 (making.work / "waiting.txt").write_text(str(waiting), encoding="utf-8")
                 raise

@@ -3,47 +3,89 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align.configs import GenerateStep, SamplingConfig
+from align.configs import GenerateStep, SamplingConfig, Writer
+from align.data.drawn import Tally, split_thought
 from align.errors import BackendError, RecordError
-from align.ports import Inputs, Sample, SampleRequest, Tools
+from align.ports import Inputs, Progress, Sample, Sampler, SampleRequest, Tools, Unanswered
 from align.records import Candidate, Message, Prompt, canonical
 from align.store import jsonl
+from align.store.fingerprint import fingerprint
+from align.store.shards import Shards
 
-VERSION = 1
+VERSION = 2
 
-_THOUGHT = re.compile(r"\A\s*<think>(.*?)</think>\s*", re.DOTALL)
+
+@dataclass(frozen=True)
+class Asked:
+    """The prompts of a file by id, in its order, each with the place and size of its row: they are read when needed."""
+
+    path: Path
+    places: Mapping[str, tuple[int, int]]
+
+    def prompts(self, ids: Iterable[str]) -> Iterator[Prompt]:
+        """The prompts of these ids, in their order."""
+        with open(self.path, "rb") as stream:
+            for prompt_id in ids:
+                offset, size = self.places[prompt_id]
+                stream.seek(offset)
+                yield Prompt.model_validate(jsonl.parse(stream.read(size), str(self.path)))
+
+    def longest_first(self, ids: Iterable[str]) -> list[str]:
+        """So that no long prompt is begun when the others are done; the longest row is taken for the longest prompt."""
+        return sorted(ids, key=lambda prompt_id: (-self.places[prompt_id][1], self.places[prompt_id][0]))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one writer is asked: how it draws, how often, and the name its candidates bear."""
+
+    writer: Writer | None
+    model: str
+    settings: SamplingConfig
+    n: int
 
 
 def run(config: GenerateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
-    """Answer every prompt; those that an earlier, killed run has answered are taken from the journal."""
-    prompts = list(jsonl.read(inputs["data"].path / f"{config.of}.jsonl", Prompt))
-    if config.samples_per_prompt > 1 and config.temperature == 0:
-        raise RecordError(
-            f"generate: {config.samples_per_prompt} samples a prompt at temperature 0 would all be equal; "
-            "raise the temperature, or set samples_per_prompt: 1"
+    """Answer every prompt; what this run's predecessors have drawn with the same settings is taken from its shelf."""
+    prompts = asked(inputs["data"].path / f"{config.of}.jsonl")
+    wanted = parts(config, model=inputs["model"].digest)
+    for part in wanted:
+        if part.n > 1 and part.settings.temperature == 0:
+            raise RecordError(
+                f"generate: {part.n} samples a prompt at temperature 0 would all be equal; "
+                "raise the temperature, or set samples_per_prompt: 1"
+            )
+    sampler = tools.sampler(inputs["model"].path / "model", config)
+    shelves: list[Shards] = []
+    try:
+        for part in wanted:
+            name = shelf_name(part, inputs["model"].digest, sampler, seed=tools.seed, dtype=tools.runtime.dtype)
+            shelves.append(Shards(tools.shelf(name), key=lambda row: str(row["prompt_id"])))
+        draw(prompts, wanted, shelves, sampler, tools)
+        tally = Tally()
+        jsonl.write(
+            out / "candidates.jsonl",
+            collect(prompts, wanted, shelves, tally, seed=tools.seed, consecutive=sampler.consecutive),
         )
-    wanted = requests(prompts, n=config.samples_per_prompt, seed=tools.seed)
-    with jsonl.Journal(tools.work / "answers.jsonl") as journal, tools.progress("answering", len(wanted)) as progress:
-        answers = {str(row["prompt_id"]): [_sample(one) for one in row["samples"]] for row in journal.done()}
-        progress.advance(len(answers))
-        left = [request for request in wanted if request.prompt_id not in answers]
-        if left:
-            sampler = tools.sampler(inputs["model"].path / "model")
-            try:
-                for prompt_id, samples in sampler.sample(left, SamplingConfig(**dict(_sampling(config)))):
-                    journal.append({"prompt_id": prompt_id, "samples": [vars(sample) for sample in samples]})
-                    answers[prompt_id] = list(samples)
-                    progress.advance()
-            finally:
-                sampler.close()
-    candidates = collect(wanted, answers, model=inputs["model"].digest)
-    jsonl.write(out / "candidates.jsonl", candidates)
-    summary = summarise(candidates)
+        missing = list(unanswered(prompts, wanted, shelves))
+    finally:
+        sampler.close()
+        for shelf in shelves:
+            shelf.close()
+    if missing:
+        jsonl.write(out / "unanswered.jsonl", missing)
+        tools.note(f"{len(missing)} of {tally.n_prompts} prompts are not answered in full: {missing[0]['detail']}, …")
+    summary = tally.summary()
+    if tally.n_prompts and not tally.n_candidates:
+        raise RecordError(
+            f"generate: none of {tally.n_prompts} prompts got an answer: {missing[0]['reason']}: {missing[0]['detail']}"
+        )
     if summary["no_pair_share"] == 1.0:
         raise RecordError(
             f"generate: all answers to each of {summary['n_prompts']} prompts are equal, so no pair is possible "
@@ -52,18 +94,78 @@ def run(config: GenerateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
     (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
 
 
-def requests(prompts: Sequence[Prompt], *, n: int, seed: int) -> list[SampleRequest]:
-    """What to ask, each prompt once, in the prompts' order."""
-    distinct = {prompt.id: prompt for prompt in prompts}
-    return [
-        SampleRequest(
-            prompt_id=prompt.id,
-            messages=prompt.messages,
-            seeds=tuple(sample_seed(seed, prompt.id, sample) for sample in range(n)),
-            tools=prompt.tools,
-        )
-        for prompt in distinct.values()
-    ]
+def asked(path: Path) -> Asked:
+    """The prompts of a file, each once."""
+    places: dict[str, tuple[int, int]] = {}
+    for offset, size, prompt in jsonl.places(path, Prompt):
+        places.setdefault(prompt.id, (offset, size))
+    return Asked(path, places)
+
+
+def parts(config: GenerateStep, *, model: str) -> list[Part]:
+    """Each writer with its settings; the stage's model alone where the recipe names none."""
+    settings = {name: value for name, value in config if name in SamplingConfig.model_fields}
+    if not config.writers:
+        return [Part(None, model, SamplingConfig(**settings), config.samples_per_prompt)]
+    found = []
+    for writer in config.writers:
+        own = {name: value for name, value in writer if name in ("temperature", "top_p") and value is not None}
+        found.append(
+            Part(
+                writer, writer.name, SamplingConfig(**settings | own),
+                writer.samples_per_prompt or config.samples_per_prompt,
+            )
+        )  # fmt: skip
+    return found
+
+
+def shelf_name(part: Part, model: str, sampler: Sampler, *, seed: int, dtype: str) -> str:
+    """Everything that decides an answer beside the prompt and the sample's place."""
+    settings = part.settings.keyed()
+    writer = None if part.writer is None else [part.writer.adapter and part.writer.name, part.writer.served]
+    return fingerprint(["answers", VERSION, model, writer, settings, dict(sampler.made_with), seed, dtype])
+
+
+def draw(prompts: Asked, wanted: Sequence[Part], shelves: Sequence[Shards], sampler: Sampler, tools: Tools) -> None:
+    """Ask for what is not on the shelves yet, longest prompts first; each finished prompt is put there at once."""
+    had = [{prompt_id: finished(shelf, prompt_id) for prompt_id in prompts.places} for shelf in shelves]
+    total = len(prompts.places) * len(wanted)
+    left = [[p for p, n in own.items() if n < part.n] for part, own in zip(wanted, had, strict=True)]
+    n_left = sum(map(len, left))
+    with tools.progress("answering", total) as progress:
+        progress.advance(total - n_left)
+        if not n_left:
+            return
+        pace = Pace(progress, n_left)
+        for part, shelf, own, missing in zip(wanted, shelves, had, left, strict=True):
+            order = prompts.longest_first(missing)
+            questions = (
+                request(prompt, range(own[prompt.id], part.n), seed=tools.seed, consecutive=sampler.consecutive)
+                for prompt in prompts.prompts(order)
+            )
+            for prompt_id, said in sampler.sample(questions, part.settings, part.writer):
+                shelf.append(row_of(prompt_id, own[prompt_id], said))
+                pace.finished(said)
+    pace.tell(tools, sampler)
+
+
+def finished(shelf: Shards, prompt_id: str) -> int:
+    """How many samples of a prompt the shelf holds, from the first on without a gap; those refused count as drawn."""
+    n = 0
+    for row in sorted(shelf.rows(prompt_id), key=lambda row: int(row["first"])):
+        if row["first"] <= n:
+            n = max(n, int(row["first"]) + (2**31 if row.get("reason") == "too_long" else len(row["samples"])))
+    return n
+
+
+def request(prompt: Prompt, samples: range, *, seed: int, consecutive: bool) -> SampleRequest:
+    """One prompt and the seeds of some of its samples."""
+    if consecutive:
+        first = sample_seed(seed, prompt.id, 0)
+        seeds = tuple(first + i for i in samples)
+    else:
+        seeds = tuple(sample_seed(seed, prompt.id, i) for i in samples)
+    return SampleRequest(prompt_id=prompt.id, messages=prompt.messages, seeds=seeds, tools=prompt.tools)
 
 
 def sample_seed(seed: int, prompt_id: str, sample: int) -> int:
@@ -72,62 +174,107 @@ def sample_seed(seed: int, prompt_id: str, sample: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def collect(wanted: Sequence[SampleRequest], answers: Mapping[str, Sequence[Sample]], *, model: str) -> list[Candidate]:
-    """The candidates, in the order in which they were asked for; BackendError where the sampler left some out."""
-    candidates = []
-    for request in wanted:
-        samples = answers.get(request.prompt_id, ())
-        if len(samples) != len(request.seeds):
-            raise BackendError(
-                f"generate: {len(samples)} answers to prompt {request.prompt_id[:12]}, expected {len(request.seeds)}; "
-                "the sampler stopped early"
-            )
-        for place, (sample, seed) in enumerate(zip(samples, request.seeds, strict=True)):
-            thought, text = split_thought(sample.text)
-            candidates.append(
-                Candidate(
-                    prompt_id=request.prompt_id,
-                    completion=(Message(role="assistant", content=text),),
-                    model=model,
-                    sample=place,
-                    seed=seed,
-                    finish_reason=sample.finish_reason,
-                    n_tokens=sample.n_tokens,
-                    thinking=thought,
+def row_of(prompt_id: str, first: int, said: Sequence[Sample] | Unanswered) -> dict[str, Any]:
+    """What the shelf keeps of a finished prompt."""
+    samples = said.samples if isinstance(said, Unanswered) else said
+    row = {"prompt_id": prompt_id, "first": first, "samples": [vars(sample) for sample in samples]}
+    return row | {"reason": said.reason, "detail": said.detail} if isinstance(said, Unanswered) else row
+
+
+def collect(
+    prompts: Asked, wanted: Sequence[Part], shelves: Sequence[Shards], tally: Tally, *, seed: int, consecutive: bool
+) -> Iterator[Candidate]:
+    """The candidates, in the prompts' order, one prompt in memory; BackendError where the sampler left some out."""
+    for prompt_id in prompts.places:
+        own: list[Candidate] = []
+        for part, shelf in zip(wanted, shelves, strict=True):
+            drawn, reason = samples_of(shelf, prompt_id, part.n)
+            if len(drawn) < part.n and reason is None:
+                raise BackendError(
+                    f"generate: {len(drawn)} answers to prompt {prompt_id[:12]}, expected {part.n}; "
+                    "the sampler stopped early"
                 )
+            first = sample_seed(seed, prompt_id, 0)
+            for place, sample in enumerate(drawn):
+                its = first + place if consecutive else sample_seed(seed, prompt_id, place)
+                own.append(candidate(prompt_id, sample, model=part.model, place=place, seed=its))
+        tally.add(own)
+        yield from own
+
+
+def samples_of(shelf: Shards, prompt_id: str, n: int) -> tuple[list[Sample], dict[str, Any] | None]:
+    """The first n samples of a prompt, and where there are fewer, the row that says why."""
+    drawn: list[Sample] = []
+    reason = None
+    for row in sorted(shelf.rows(prompt_id), key=lambda row: int(row["first"])):
+        if row["first"] <= len(drawn):
+            drawn += [Sample(**one) for one in row["samples"][len(drawn) - row["first"] :]]
+        reason = row if "reason" in row else reason
+    return drawn[:n], reason if len(drawn) < n else None
+
+
+def candidate(prompt_id: str, sample: Sample, *, model: str, place: int, seed: int) -> Candidate:
+    """An answer as a record: what was thought stands beside what was said."""
+    thought, text = split_thought(sample.text)
+    return Candidate(
+        prompt_id=prompt_id,
+        completion=(Message(role="assistant", content=text),),
+        model=model,
+        sample=place,
+        seed=seed,
+        finish_reason=sample.finish_reason,
+        n_tokens=sample.n_tokens,
+        logp=sample.logp,
+        thinking=sample.thinking if sample.thinking is not None else thought,
+    )
+
+
+def unanswered(prompts: Asked, wanted: Sequence[Part], shelves: Sequence[Shards]) -> Iterator[dict[str, Any]]:
+    """The prompts that got no answer, or fewer than they should, and why."""
+    for part, shelf in zip(wanted, shelves, strict=True):
+        for prompt_id in prompts.places:
+            drawn, row = samples_of(shelf, prompt_id, part.n)
+            if row is not None:
+                yield {"prompt_id": prompt_id, "model": part.model, "n_samples": len(drawn),
+                       "reason": row["reason"], "detail": row["detail"]}  # fmt: skip
+
+
+class Pace:
+    """How fast answers come: told with the progress, and as figures in the manifest."""
+
+    def __init__(self, progress: Progress, n_left: int) -> None:
+        self.progress, self.n_left = progress, n_left
+        self.began = self.told = time.monotonic()
+        self.first: float | None = None
+        self.n_prompts = self.n_answers = self.n_tokens = 0
+        self.note = ""
+
+    def finished(self, said: Sequence[Sample] | Unanswered) -> None:
+        """One prompt more."""
+        now = time.monotonic()
+        self.first = self.first or now
+        samples = said.samples if isinstance(said, Unanswered) else said
+        self.n_prompts += 1
+        self.n_answers += len(samples)
+        self.n_tokens += sum(sample.n_tokens or 0 for sample in samples)
+        if now - self.told > 0.5:
+            self.told = now
+            spent = now - self.first + 1e-9
+            left_s = (self.n_left - self.n_prompts) * spent / self.n_prompts
+            self.note = (
+                f"{self.n_prompts / spent:,.1f} prompts/s, {self.n_tokens / spent:,.0f} tokens/s, {left_s:,.0f} s left"
             )
-    return candidates
+        self.progress.advance(1, self.note)
 
-
-def split_thought(text: str) -> tuple[str | None, str]:
-    """What a model thought (`<think>…</think>` at the start) and what it then said."""
-    found = _THOUGHT.match(text)
-    return (found.group(1).strip(), text[found.end() :].strip()) if found else (None, text.strip())
-
-
-def summarise(candidates: Iterable[Candidate]) -> dict[str, Any]:
-    """How many answers are repeated, empty or cut short, and for which share of the prompts no two differ."""
-    by_prompt: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
-        by_prompt.setdefault(candidate.prompt_id, []).append(candidate)
-    everything = [candidate for own in by_prompt.values() for candidate in own]
-    distinct = {prompt_id: len({one.text for one in own if one.text}) for prompt_id, own in by_prompt.items()}
-    several = [prompt_id for prompt_id, own in by_prompt.items() if len(own) > 1]
-    words = sorted(len(one.text.split()) for one in everything)
-    return {
-        "n_prompts": len(by_prompt),
-        "n_candidates": len(everything),
-        "n_repeated": sum(len(own) - len({one.text for one in own}) for own in by_prompt.values()),
-        "n_empty": sum(not one.text for one in everything),
-        "n_cut_short": sum(one.finish_reason == "length" for one in everything),
-        "no_pair_share": sum(distinct[prompt_id] < 2 for prompt_id in several) / len(several) if several else None,
-        "median_words": words[len(words) // 2] if words else None,
-    }
-
-
-def _sampling(config: GenerateStep) -> Iterable[tuple[str, Any]]:
-    return ((name, value) for name, value in config if name in SamplingConfig.model_fields)
-
-
-def _sample(row: Mapping[str, Any]) -> Sample:
-    return Sample(text=row["text"], n_tokens=row["n_tokens"], finish_reason=row["finish_reason"])
+    def tell(self, tools: Tools, sampler: Sampler) -> None:
+        """Put the figures of this run in the manifest: what an earlier one drew is not in them."""
+        told = dict(sampler.figures())
+        spent = time.monotonic() - self.began - float(told.get("engine_start_s", 0.0))
+        read, shared = told.get("prompt_tokens"), told.get("cached_tokens")
+        figures = {"prompts": self.n_prompts, "answers": self.n_answers, "tokens": self.n_tokens,
+                   "seconds": round(spent, 3), "prompts_per_s": round(self.n_prompts / max(spent, 1e-9), 2),
+                   "tokens_per_s": round(self.n_tokens / max(spent, 1e-9), 1), **told}  # fmt: skip
+        if read:
+            figures["prefix_cache_hit_share"] = round(shared / read, 4)
+        for name, value in figures.items():
+            tools.figure(f"generate.{name}", value)

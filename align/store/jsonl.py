@@ -33,6 +33,28 @@ def read(path: Path, kind: type[R]) -> Iterator[R]:
             ) from error
 
 
+def places(path: Path, kind: type[R]) -> Iterator[tuple[int, int, R]]:
+    """Offset, size in bytes and record of each row of a plain JSONL file, for reading a row again when it is needed."""
+    offset = 0
+    with open(path, "rb") as stream:
+        mark = stream.read(3) == b"\xef\xbb\xbf"
+        stream.seek(3 if mark else 0)
+        offset = stream.tell()
+        for number in count(1):
+            raw = stream.readline(MAX_ROW_BYTES + 1)
+            if not raw:
+                return
+            if raw.strip():
+                where = f"{path}:{number}"
+                try:
+                    yield offset, len(raw), kind.model_validate(parse(raw, where))
+                except ValidationError as error:
+                    raise RecordError(
+                        f"{where}: {explain(error, kind)} (expected one {kind.__name__} per line)"
+                    ) from error
+            offset += len(raw)
+
+
 def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number (from 1) and JSON object of each line that is not blank."""
     for line, raw in lines(path):

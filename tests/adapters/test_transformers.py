@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from align.adapters.transformers import TransformersRenderer, TransformersSampler, TransformersScorer, continuation
+from align.adapters.turns import Turns
 from align.configs import RuntimeConfig, SamplingConfig, Scratch
 from align.errors import ModelError
 from align.models.load import load_model, load_tokenizer, save
+from align.models.sampling import Draw, answers
 from align.models.scratch import new_model, train_tokenizer
-from align.ports import SampleRequest, ScoreRequest
+from align.ports import SampleRequest, ScoreRequest, Unanswered
 from align.records import Message
 
 RUNTIME = RuntimeConfig(device="cpu", dtype="float32", threads=1)
@@ -117,12 +119,34 @@ def test_a_control_token_in_a_plain_text_is_text(folder: Path) -> None:
     assert score.n_tokens > 1
 
 
-def test_a_text_longer_than_the_context_is_refused(folder: Path) -> None:
-    request = SampleRequest("p", ask("Where " * 600), seeds=(0,))
-    with pytest.raises(ModelError, match="this model's context is 512"):
-        list(TransformersSampler(folder, RUNTIME).sample([request], SamplingConfig(max_tokens=8)))
-    with pytest.raises(ModelError, match="the longest text to score"):
+def test_a_prompt_longer_than_the_context_is_told_and_the_others_are_answered(folder: Path) -> None:
+    long, near = SampleRequest("p", ask("Where " * 600), seeds=(0,)), SampleRequest("n", ask("e" * 505), seeds=(0,))
+    short = SampleRequest("q", ask("Where?"), seeds=(0,))
+    found = dict(TransformersSampler(folder, RUNTIME).sample([long, short, near], SamplingConfig(max_tokens=64)))
+    assert isinstance(found["p"], Unanswered)
+    assert found["p"].reason == "too_long"
+    assert "the context is 512" in found["p"].detail
+    assert isinstance(found["n"], list)
+    assert 1 <= found["n"][0].n_tokens <= 4, "an answer has the room that its prompt leaves"
+    assert isinstance(found["q"], list)
+
+
+def test_a_text_to_score_longer_than_the_context_is_refused(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"the longest text to score take.*this model's context is 512"):
         list(TransformersScorer(folder, RUNTIME).score([ScoreRequest("Where", " Where" * 600)]))
+
+
+def test_the_log_probability_of_an_answer_is_that_of_a_plain_reading(folder: Path) -> None:
+    settings = SamplingConfig(max_tokens=12, temperature=0.7, top_p=0.9, logprobs=True)
+    ((_, samples),) = TransformersSampler(folder, RUNTIME).sample([SampleRequest("p", ask("Where?"), (3, 4))], settings)
+    model, turns = load_model(folder), Turns(folder)
+    prompt = turns.chat.prompt(ask("Where?"))
+    for seed, sample in zip((3, 4), samples, strict=True):
+        ((_, (ids,)),) = answers(model, [prompt], [(seed,)], Draw(0.7, 0.9, 12, frozenset(turns.ends)), rows_at_once=8)
+        with torch.inference_mode():
+            logps = torch.log_softmax(model(input_ids=torch.tensor([prompt + ids])).logits[0].float(), -1)
+        expected = sum(float(logps[len(prompt) + i - 1, token]) for i, token in enumerate(ids))
+        assert sample.logp == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_renderer_needs_no_weights(folder: Path, tmp_path: Path) -> None:

@@ -9,24 +9,26 @@ from typing import Any
 import pytest
 
 from align.configs import GenerateStep
+from align.data.drawn import Tally, split_thought
 from align.errors import BackendError, RecordError
-from align.ports import Sample
+from align.ports import Sample, Unanswered
 from align.records import Candidate, Message, Prompt
 from align.stages import generate
-from align.stages.generate import collect, requests, sample_seed, split_thought, summarise
+from align.stages.generate import asked, candidate, request, sample_seed
 from align.store import jsonl
 from tests.workshop import TestTools, Urn, artifact
 
 PROMPTS = [Prompt(messages=(Message(role="user", content=f"Question {i}?"),)) for i in range(6)]
+OTHER = Prompt(messages=(Message(role="user", content="One more question?"),))
 ANSWERS = ("Yes.", "No.", "Perhaps.", "Ask again.")
 MODEL = "d" * 64
 
 
-def run(root: Path, sampler: Urn, *, out: str = "out", **knobs: Any) -> Path:
+def run(root: Path, sampler: Urn, *, out: str = "out", prompts: Any = PROMPTS, **knobs: Any) -> Path:
     data, folder = root / "data", root / out
     data.mkdir(exist_ok=True)
     folder.mkdir()
-    jsonl.write(data / "prompts.jsonl", PROMPTS)
+    jsonl.write(data / "prompts.jsonl", prompts)
     jsonl.write(data / "test_prompts.jsonl", PROMPTS[:2])
     step = GenerateStep(**{"samples_per_prompt": 3, **knobs})
     inputs = {"model": artifact(root / "model", MODEL), "data": artifact(data)}
@@ -63,7 +65,7 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(tmp_pa
 
 def test_a_torn_line_in_the_journal_costs_its_prompt_alone(tmp_path):
     run(tmp_path, Urn(ANSWERS), out="first")
-    journal = tmp_path / "work" / "answers.jsonl"
+    (journal,) = (tmp_path / "work").rglob("*.jsonl")
     journal.write_bytes(journal.read_bytes()[:-9])
     again = Urn(ANSWERS)
     second = run(tmp_path, again, out="second")
@@ -75,20 +77,80 @@ def test_a_finished_journal_needs_no_sampler(tmp_path):
     run(tmp_path, Urn(ANSWERS), out="first")
     idle = Urn(ANSWERS)
     run(tmp_path, idle, out="second")
-    assert (idle.asked, idle.closed) == ([], False)
+    assert idle.asked == []
 
 
 def test_seeds_depend_on_the_recipe_the_prompt_and_the_sample_alone():
-    one, other = requests(PROMPTS, n=3, seed=4), requests(PROMPTS[::-1], n=2, seed=4)
-    assert {r.prompt_id: r.seeds[:2] for r in one} == {r.prompt_id: r.seeds for r in other}
-    seeds = [seed for request in one for seed in request.seeds]
-    assert len(set(seeds)) == 18
-    assert all(0 <= seed < 2**31 for seed in seeds)
+    one = {p.id: request(p, range(3), seed=4, consecutive=False).seeds for p in PROMPTS}
+    assert {p.id: request(p, range(1, 3), seed=4, consecutive=False).seeds for p in PROMPTS} == {
+        name: seeds[1:] for name, seeds in one.items()
+    }
+    assert len({seed for seeds in one.values() for seed in seeds}) == 18
+    assert all(0 <= seed < 2**31 for seeds in one.values() for seed in seeds)
     assert sample_seed(5, PROMPTS[0].id, 0) != sample_seed(4, PROMPTS[0].id, 0)
+    later = request(PROMPTS[0], range(2, 4), seed=4, consecutive=True).seeds
+    assert later == (one[PROMPTS[0].id][0] + 2, one[PROMPTS[0].id][0] + 3)
 
 
-def test_a_prompt_that_stands_twice_is_asked_once():
-    assert len(requests([*PROMPTS, PROMPTS[0]], n=1, seed=0)) == len(PROMPTS)
+def test_a_prompt_that_stands_twice_is_asked_once(tmp_path):
+    jsonl.write(tmp_path / "prompts.jsonl", [*PROMPTS, PROMPTS[0]])
+    prompts = asked(tmp_path / "prompts.jsonl")
+    assert list(prompts.places) == [p.id for p in PROMPTS]
+    assert list(prompts.prompts([PROMPTS[4].id, PROMPTS[0].id])) == [PROMPTS[4], PROMPTS[0]]
+
+
+def test_more_prompts_and_more_samples_cost_only_the_new_ones(tmp_path):
+    run(tmp_path, Urn(ANSWERS), out="first", samples_per_prompt=2)
+    more = Urn(ANSWERS)
+    grown = run(tmp_path, more, out="second", samples_per_prompt=5)
+    assert more.n_drawn == 3 * len(PROMPTS)
+    (tmp_path / "anew").mkdir()
+    assert candidates(grown) == candidates(run(tmp_path / "anew", Urn(ANSWERS), samples_per_prompt=5))
+    again = Urn(ANSWERS)
+    wider = run(tmp_path, again, out="third", samples_per_prompt=5, prompts=[*PROMPTS, OTHER])
+    assert again.asked == [OTHER.id]
+    assert candidates(wider)[:-5] == candidates(grown)
+
+
+def test_another_setting_is_another_answer_and_is_drawn_anew(tmp_path):
+    run(tmp_path, Urn(ANSWERS), out="first")
+    warm = Urn(ANSWERS)
+    run(tmp_path, warm, out="second", temperature=1.5)
+    assert len(warm.asked) == len(PROMPTS)
+
+
+def test_several_writers_answer_each_prompt_with_settings_of_their_own(tmp_path):
+    writers = ({"name": "cool", "temperature": 0.3}, {"name": "warm", "samples_per_prompt": 2})
+    urn = Urn(ANSWERS)
+    made = candidates(run(tmp_path, urn, writers=writers))
+    assert [(one.model, one.sample) for one in made[:5]] == [
+        ("cool", 0),
+        ("cool", 1),
+        ("cool", 2),
+        ("warm", 0),
+        ("warm", 1),
+    ]
+    assert urn.temperatures == [0.3, 0.8]
+
+
+def test_a_prompt_without_an_answer_is_kept_counted_and_told(tmp_path):
+    urn = Urn(
+        ANSWERS, refuses={PROMPTS[2].id: Unanswered("too_long", "the prompt has 900 tokens, and the context is 512")}
+    )
+    folder = run(tmp_path, urn)
+    (row,) = [json.loads(line) for line in (folder / "unanswered.jsonl").read_text().splitlines()]
+    assert (row["prompt_id"], row["reason"], row["n_samples"]) == (PROMPTS[2].id, "too_long", 0)
+    assert len(candidates(folder)) == 15
+    assert json.loads((folder / "summary.json").read_text())["n_unanswered"] == 1
+    again = Urn(ANSWERS)
+    run(tmp_path, again, out="second")
+    assert again.asked == [], "it would be too long again"
+
+
+def test_where_no_prompt_gets_an_answer_there_is_an_error(tmp_path):
+    urn = Urn(ANSWERS, refuses={p.id: Unanswered("too_long", "900 tokens") for p in PROMPTS})
+    with pytest.raises(RecordError, match="none of 6 prompts got an answer: too_long: 900 tokens"):
+        run(tmp_path, urn)
 
 
 def test_the_held_out_prompts_get_one_answer_each(tmp_path):
@@ -109,20 +171,23 @@ def test_several_greedy_samples_are_refused_before_any_work(tmp_path):
     assert sampler.asked == []
 
 
-def test_a_sampler_that_leaves_answers_out_is_found_out():
-    wanted = requests(PROMPTS[:1], n=2, seed=0)
-    with pytest.raises(BackendError, match=r"1 answers to prompt \w{12}, expected 2"):
-        collect(wanted, {PROMPTS[0].id: [Sample("Yes.", 2, "stop")]}, model=MODEL)
+def test_a_sampler_that_leaves_answers_out_is_found_out(tmp_path):
+    with pytest.raises(BackendError, match=r"2 answers to prompt \w{12}, expected 3"):
+        run(tmp_path, Urn(ANSWERS, at_most=2))
 
 
 def test_repeats_empty_and_cut_answers_are_counted():
-    wanted = requests(PROMPTS[:2], n=3, seed=0)
-    answers = {
-        PROMPTS[0].id: [Sample("Yes.", 2, "stop"), Sample("Yes. ", 2, "length"), Sample("", 0, "stop")],
-        PROMPTS[1].id: [Sample("Yes.", 2, "stop"), Sample("No.", 2, "stop"), Sample("No.", 2, "stop")],
-    }
-    summary = summarise(collect(wanted, answers, model=MODEL))
-    assert (summary["n_repeated"], summary["n_empty"], summary["n_cut_short"]) == (2, 1, 1)
+    tally = Tally()
+    for i, own in enumerate(
+        [
+            [Sample("Yes.", 2, "stop"), Sample("Yes. ", 2, "length"), Sample("", 0, "stop")],
+            [Sample("Yes.", 2, "stop"), Sample("No.", 2, "stop"), Sample("<think>No.", 2, "length")],
+        ]
+    ):
+        tally.add([candidate(PROMPTS[i].id, one, model=MODEL, place=n, seed=n) for n, one in enumerate(own)])
+    summary = tally.summary()
+    assert (summary["n_repeated"], summary["n_empty"], summary["n_cut_short"]) == (1, 2, 2)
+    assert summary["n_unfinished_thoughts"] == 1
     assert summary["no_pair_share"] == 0.5, "an empty answer makes no pair"
 
 
@@ -132,7 +197,7 @@ def test_repeats_empty_and_cut_answers_are_counted():
         ("<think>\nHm.\n</think>\n\nYes.", "Hm.", "Yes."),
         ("Yes.", None, "Yes."),
         ("Write <think> tags </think>.", None, "Write <think> tags </think>."),
-        ("<think>never closed", None, "<think>never closed"),
+        ("<think>never closed", "never closed", ""),
     ],
 )
 def test_what_was_thought_is_kept_apart_from_what_was_said(text, thought, answer):
