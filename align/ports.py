@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +133,17 @@ class Rewarder(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Mark:
+    """What an answer is worth, from one point of view."""
+
+    name: str
+    score: Callable[[Sequence[Prompt], Sequence[str]], Sequence[float]]
+    """A number for each prompt's answer; NaN where there is none."""
+    weight: float = 1.0
+    clip: tuple[float, float] | None = None
+
+
 class Renderer(Protocol):
     """Turns a conversation into the text that a model reads."""
 
@@ -252,6 +263,23 @@ class Trainer(Protocol):
         workshop: Workshop,
     ) -> None:
         """`train` and `test` name files of `preferences` and `rankings`; `model/` is a one-label classifier."""
+        ...
+
+    def rlhf(
+        self,
+        config: RLHFConfig,
+        model: Path,
+        prompts: Sequence[Prompt],
+        watched: Sequence[Prompt],
+        marks: Sequence[Mark],
+        out: Path,
+        workshop: Workshop,
+        *,
+        cost: Mark | None = None,
+        held_out: Mark | None = None,
+    ) -> None:
+        """Tune on the marks of the model's own answers; beside `model/` there are `looks.jsonl` (its answers to
+        `watched` on the way, which `held_out` judges and nothing learns from) and `rollouts.parquet`."""
         ...
 
     def export(self, config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> None: ...

@@ -1,0 +1,162 @@
+"""Reinforcement learning from a reward model: what is rewarded, what it may cost, and when to stop."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from align.configs.base import Config, LocalPath
+from align.configs.training import TrainingConfig
+
+
+class Term(Config):
+    """One reward: exactly one of `model`, `function`, `rule`."""
+
+    model: Literal["stage"] | LocalPath | None = None
+    """`stage` is the recipe's own reward model; else a folder with any one-label sequence classifier."""
+    function: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """`package.module:name` of a function of (prompt, answer), a list of messages and a text, that gives a number. Its
+    module's source enters the key."""
+    rule: Literal["length", "format", "refusal"] | None = None
+    """`length`: 0 up to `words`, then -1 for each such length more. `format`: 1 where the whole answer matches
+    `pattern`, else 0. `refusal`: on prompts of a harmful kind 1 for declining and -1 for not, on others -1 for
+    declining and 0 for not."""
+    words: int = Field(100, ge=1)
+    pattern: str | None = None
+    name: str | None = Field(None, pattern=r"^[a-z][a-z0-9_]*$")
+    """What it is called in logs; by default after what it is."""
+    weight: float = Field(1.0, gt=-1000, lt=1000)
+    clip: tuple[float, float] | None = None
+    """Scores outside are cut to these before they are weighed."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [k for k in ("model", "function", "rule") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of model, function, rule; found {' and '.join(given) or 'none'}")
+        if (self.rule == "format") != (self.pattern is not None):
+            raise ValueError("pattern: belongs to `rule: format`, which needs it")
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip: {self.clip[0]:g} found below {self.clip[1]:g}, expected the lower bound first")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Its name."""
+        if self.name:
+            return self.name
+        return self.rule or (self.function or "reward_model").rpartition(":")[2].lower()
+
+    def keyed(self) -> dict[str, Any]:
+        """With a function's source, for a changed function is another reward."""
+        document = super().keyed()
+        if self.function is not None:
+            document["source"] = hashlib.sha256(source(self.function).read_bytes()).hexdigest()
+        return document
+
+
+def source(function: str) -> Path:
+    """The file of a function's module; ValueError where there is none."""
+    module = function.partition(":")[0]
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"function: the module {module} cannot be found ({error})") from error
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        raise ValueError(f"function: the module {module} cannot be found; run from where it can be imported")
+    return Path(spec.origin)
+
+
+class Watch(Config):
+    """What stands outside the reward and is looked at on the way, on prompts that are not trained on."""
+
+    by: Literal["auto", "second_model", "testbed", "none"] = "auto"
+    """Who judges the held-out reward: a reward model trained on the other half of the pairs, from another seed, or the
+    testbed's truth. `auto` takes the testbed's truth where there is one, else a second model."""
+    prompts: int = Field(64, ge=8)
+    """Prompts, at most, that are kept from training to be answered at each look."""
+    every: int | None = Field(None, ge=1)
+    """Steps between looks; by default a tenth of the run."""
+    standard_errors: float = Field(3.0, gt=0, le=10)
+    """How many standard errors of the paired difference the held-out reward may lie below its best while the trained
+    reward rises. At 3, a run of ten looks in which nothing changes is alarmed in 8 % of cases; at 2, in 51 %."""
+    on_alarm: Literal["warn", "stop"] = "warn"
+    """`stop` ends training at an alarm and keeps the model of the best look."""
+
+
+class Budget(Config):
+    """A cost that must stay below a budget, its price learnt on the way (Dai et al. 2023, arXiv:2310.12773, eq. 6)."""
+
+    cost: Term
+    budget: float
+    """Most that the cost may be, as the mean of a batch."""
+    rate: float = Field(0.1, gt=0)
+    """How fast the price follows: λ ← max(0, λ + rate · (mean cost - budget)), once a step."""
+    start: float = Field(1.0, ge=0)
+    """λ at the start."""
+
+
+class RLHFConfig(TrainingConfig):
+    """Stage `rlhf`: the policy learns from the rewards of its own answers. The reference is the policy before it.
+
+    `batch_size` counts answers, so a step sees `batch_size / samples_per_prompt` prompts.
+    """
+
+    algorithm: Literal["grpo", "rloo"] = "grpo"
+    """GRPO (Shao et al. 2024, arXiv:2402.03300) or RLOO (Ahmadian et al. 2024, arXiv:2402.14740), as TRL has them."""
+    learning_rate: float = Field(1.0e-6, gt=0, lt=1)
+    batch_size: int = Field(64, ge=2)
+    steps: int | None = Field(None, ge=1)
+    """Optimizer steps; by default what `epochs` over the prompts take."""
+    samples_per_prompt: int = Field(8, ge=2, le=256)
+    """Answers of a group, which are compared with each other."""
+    beta: float = Field(0.05, ge=0)
+    """Price of leaving the reference, a nat. GRPO adds it to the loss by the k3 estimator, token by token; RLOO takes
+    it from the reward by k1, over the answer (Schulman 2020, "Approximating KL divergence")."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """Whether advantages are divided by the standard deviation of their group's rewards, of the batch's, or not at
+    all (`grpo` only)."""
+    epsilon: float = Field(0.2, gt=0, lt=1)
+    """Clipping of the ratio of new to old policy; matters with `iterations` above 1."""
+    iterations: int = Field(1, ge=1)
+    """Updates on the same answers."""
+    temperature: float = Field(1.0, gt=0, le=10)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_answer_tokens: int = Field(128, ge=1)
+    rewards: tuple[Term, ...] = (Term(model="stage"),)
+    watch: Watch = Watch()
+    cost: Budget | None = None
+    rollouts_kept: int = Field(20_000, ge=0)
+    """Answers, at most, that are kept with their rewards; a sample by hash where there are more."""
+
+    @field_validator("rewards")
+    @classmethod
+    def _some_and_distinct(cls, terms: tuple[Term, ...]) -> tuple[Term, ...]:
+        names = [term.label for term in terms]
+        if not names:
+            raise ValueError("found none, expected at least one reward")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two rewards are called {twice[0]!r}; give each a `name`")
+        return terms
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Self:
+        micro = self.micro_batch_size or self.batch_size
+        for what, n in (("batch_size", self.batch_size), ("micro_batch_size", micro)):
+            if n % self.samples_per_prompt:
+                raise ValueError(f"{what}: {n} is not a multiple of samples_per_prompt {self.samples_per_prompt}")
+        if self.early_stopping is not None:
+            raise ValueError(
+                "early_stopping: the loss of `rlhf` measures nothing; use watch.on_alarm"
+            )
+        return self
+
+    @property
+    def models(self) -> tuple[Term, ...]:
+        """Every reward and cost that a model gives."""
+        terms = (*self.rewards, *((self.cost.cost,) if self.cost else ()))
+        return tuple(term for term in terms if term.model is not None)

@@ -1,0 +1,432 @@
+"""Reinforcement learning from rewards by TRL: GRPO and RLOO, with our answers, our looks and our bookkeeping around them.
+
+TRL owns loss, advantages, clipping, reference and optimizer; the answers come from the library's own sampler, and the
+log-probabilities of a group, which shares its prompt, from one prompt tree.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+from align.configs import RLHFConfig
+from align.errors import RecordError, TrainingError
+from align.models.build import build
+from align.models.chat import Chat
+from align.models.load import context, end_ids, load_model
+from align.models.sampling import Draw
+from align.ports import Mark, Workshop
+from align.records import Prompt
+from align.store import jsonl
+from align.training import loop
+from align.training.checkpoints import newest_whole_checkpoint
+from align.training.guards import Guarded
+from align.training.head import score_answers_only
+from align.training.packed import pack_in_place
+from align.training.rollouts import Rollouts, Told, Watching, draw, marked, seed_of, set_aside, tell, write_parquet
+
+STILL = 3
+"""Steps in a row in which every answer is cut at its longest, or a reward is the same for all, before a run is stopped."""
+
+
+class Reinforcing(Guarded):
+    """What both algorithms share, mixed into TRL's trainer of each."""
+
+    rollouts: Rollouts
+    watching: Watching
+    marks: Sequence[Mark]
+    cost: Mark | None
+    price: float
+    rules: RLHFConfig
+    told: dict[str, Told]
+    chat: Chat
+    chosen: Draw
+    workshop: Workshop
+
+    def begin(self) -> None:
+        """What is counted on the way."""
+        self._cut = 0
+        self._constant = {mark.name: 0 for mark in self._all()}
+        self._read: list[torch.Tensor] = []
+        self._names: list[str] = []
+        self._scores: dict[str, list[float]] = {}
+
+    def _all(self) -> list[Mark]:
+        return [*self.marks, *([self.cost] if self.cost else [])]
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """By the trained template, content kept from being control tokens."""
+        return [list(self.told[name].ids) for name in self._names], None, {}
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> Any:
+        """Answers to each run of the same prompt, one seed each, named by step and place."""
+        step, process = self.state.global_step, self.accelerator.process_index  # type: ignore[attr-defined]
+        groups: list[tuple[Told, list[int]]] = []
+        for place, name in enumerate(self._names):
+            seed = seed_of(self.workshop.seed, "rollout", step, process, place)
+            if groups and groups[-1][0].prompt.id == name:
+                groups[-1][1].append(seed)
+            else:
+                groups.append((self.told[name], [seed]))
+        model = self.accelerator.unwrap_model(self.model)  # type: ignore[attr-defined]
+        with self.compute_loss_context_manager():  # type: ignore[attr-defined]
+            drawn = draw(model, [told for told, _ in groups], [seeds for _, seeds in groups], self.chosen)
+        written = [ids for of_prompt in drawn for ids in of_prompt]
+        self._cut = self._cut + 1 if all(not ids or ids[-1] not in self.chosen.ends for ids in written) else 0
+        if self._cut >= STILL:
+            raise TrainingError(
+                f"step {step + 1}: every answer of the last {STILL} steps was cut at {self.chosen.max_tokens} tokens, "
+                "so none is ever finished; raise rlhf.max_answer_tokens, or tune on demonstrations that end first"
+            )
+        return written if self.rules.algorithm == "rloo" else (written, None)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._names = [row["prompt_id"] for row in inputs]
+        self._read.clear()
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        n = len(inputs)
+        output["place"] = torch.arange(n, device=output["completion_ids"].device)
+        step = self.state.global_step + 1  # type: ignore[attr-defined]
+        self.rollouts.drawn(
+            [
+                {"step": step, "prompt_id": name, "answer": self._texts[i]}
+                | {f"reward/{mark}": scores[i] for mark, scores in self._scores.items()}
+                for i, name in enumerate(self._names)
+            ]
+        )
+        if self.rules.algorithm == "rloo":
+            # RLOO reads policy and reference before it knows its advantages: both stand in what was read
+            kl = _kl(self._read[0], self._read[1], output["completion_mask"]) if len(self._read) > 1 else None
+            self.rollouts.read(range(n), kl)
+        return output
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any
+    ) -> Any:
+        known = [self.told[name].prompt for name in self._names]
+        self._texts = [completion[0]["content"] for completion in completions]
+        self._scores = marked(self._all(), known, self._texts)
+        step = self.state.global_step + 1  # type: ignore[attr-defined]
+        for name, scores in self._scores.items():
+            bad = sum(not math.isfinite(x) for x in scores)
+            if bad:
+                raise TrainingError(f"step {step}: reward {name}: {bad} of {len(scores)} scores are no numbers; stopped")
+            self._constant[name] = self._constant[name] + 1 if max(scores) - min(scores) < 1e-9 else 0
+        if all(n >= STILL for n in self._constant.values()):
+            raise TrainingError(
+                f"step {step}: reward {' and '.join(self._constant)}: every answer of the last {STILL} steps has the "
+                "same score, so there is nothing to learn from; look at what the reward reads, or raise temperature"
+            )
+        if self.cost is not None:
+            mean = sum(self._scores[self.cost.name]) / len(known)
+            assert self.rules.cost is not None
+            self.price = max(0.0, self.price + self.rules.cost.rate * (mean - self.rules.cost.budget))
+            # Dai et al. 2023: reward less priced cost, scaled so that the step does not grow with the price
+            weights = [mark.weight / (1 + self.price) for mark in self.marks] + [-self.price / (1 + self.price)]
+            self.reward_weights = torch.tensor(weights)
+            self._metrics["train" if self.model.training else "eval"]["cost/price"].append(self.price)  # type: ignore[attr-defined]
+        return super()._calculate_rewards(inputs, prompts, completions, completion_ids)  # type: ignore[misc]
+
+    def scored(self, name: str) -> Callable[..., list[float]]:
+        """A mark as TRL asks for it; the scores are there already."""
+
+        def reward(**_: Any) -> list[float]:
+            return self._scores[name]
+
+        return reward
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)  # type: ignore[misc]
+        self._read.append(found[0].detach())
+        return found
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        self._read.clear()
+        loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        if self.rules.algorithm == "grpo" and self._read:
+            reference = inputs.get("ref_per_token_logps")
+            kl = None if reference is None else _kl(self._read[0], reference, inputs["completion_mask"])
+            self.rollouts.read(inputs["place"].tolist(), kl)
+        return loss
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"  # type: ignore[attr-defined]
+        (folder / "price.json").write_text(json.dumps(self.price), encoding="utf-8")
+
+    @contextmanager
+    def reference(self) -> Iterator[Any]:
+        """The policy as it was: its own copy, or the model beneath the adapter."""
+        model = self.accelerator.unwrap_model(self.model)  # type: ignore[attr-defined]
+        if hasattr(model, "peft_config"):
+            with model.disable_adapter():
+                yield model
+        else:
+            yield self.looked_back_at
+
+    looked_back_at: Any = None
+
+
+class GroupRelative(Reinforcing, GRPOTrainer):  # type: ignore[misc]
+    """GRPO."""
+
+
+class LeaveOneOut(Reinforcing, RLOOTrainer):  # type: ignore[misc]
+    """RLOO."""
+
+
+class Looks(TrainerCallback):  # type: ignore[misc]
+    """Takes a look before the first step, now and then, and after the last."""
+
+    def __init__(self, trainer: Any, every: int, work: Path) -> None:
+        self.trainer, self.every, self.work = trainer, every, work
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.watching.forget_after(state.global_step)
+        if state.global_step == 0:
+            self._look(state, control)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step % self.every == 0 or state.global_step >= args.max_steps:
+            self._look(state, control)
+
+    def _look(self, state: Any, control: Any) -> None:
+        trainer, step = self.trainer, state.global_step
+        if step in trainer.watching.steps or not trainer.watching.told:
+            return
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        before = set(trainer.watching.alarms)
+        with trainer.compute_loss_context_manager():
+            seen = trainer.watching.look(model, trainer.reference(), step, trainer.chosen.ends)
+        state.log_history.append(
+            {"step": step, "epoch": float(state.epoch or 0.0)} | {f"eval_{name}": value for name, value in seen.items()}
+        )
+        for name in sorted(set(trainer.watching.alarms) - before):
+            trainer.workshop.note(said(name, trainer.watching))
+        if trainer.rules.watch.on_alarm == "stop":
+            if trainer.watching.best() == step:
+                keep(model, self.work / "best")
+            if "held_out" in trainer.watching.alarms:
+                control.should_training_stop = True
+
+
+def said(name: str, watching: Watching) -> str:
+    """An alarm in words."""
+    found = watching.alarms[name]
+    if name == "held_out":
+        return (
+            f"alarm at step {found.step}: the held-out reward fell by {found.fall:.3f} (standard error "
+            f"{found.error:.3f}) from its best, at step {found.best}, while the trained reward rose"
+        )
+    what = {"tokens": "length in tokens", "refused": "share of refusals", "likeness": "likeness of two answers"}[name]
+    return (
+        f"watch at step {found.step}: the {what} has grown by {found.fall:.3f} (standard error {found.error:.3f}) since "
+        f"step {found.best}, while the trained reward rose"
+    )
+
+
+def keep(model: Any, folder: Path) -> None:
+    """The weights that learn, as they are."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {n: p.detach().contiguous().clone() for n, p in model.named_parameters() if p.requires_grad}
+    save_file(state, folder / "new.safetensors")
+    (folder / "new.safetensors").replace(folder / "weights.safetensors")
+
+
+def take_back(model: Any, folder: Path) -> None:
+    """The weights that were kept."""
+    from safetensors.torch import load_file
+
+    own = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, value in load_file(folder / "weights.safetensors").items():
+            own[name].copy_(value)
+
+
+def _kl(now: torch.Tensor, before: torch.Tensor, mask: torch.Tensor) -> list[float]:
+    """log π - log π_ref of each answer, in nats."""
+    return [float(x) for x in ((now - before) * mask).sum(-1)]
+
+
+def rlhf(
+    config: RLHFConfig,
+    model: Path,
+    prompts: Sequence[Prompt],
+    marks: Sequence[Mark],
+    out: Path,
+    workshop: Workshop,
+    *,
+    cost: Mark | None = None,
+    held_out: Mark | None = None,
+) -> None:
+    """Write `model/`, with LoRA also `adapter/`, `log.jsonl`, `looks.jsonl`, `rollouts.parquet` and `summary.json`."""
+    loop.ready(workshop.runtime)
+    score_answers_only()
+    policy, tokenizer, adapter = build(model, config.lora, workshop.runtime)
+    chat = Chat(tokenizer, end_ids(policy, tokenizer))
+    learnt, watched = set_aside(prompts, 0 if config.watch.by == "none" else config.watch.prompts)
+    most = min(config.max_tokens, context(policy)) - config.max_answer_tokens
+    told, n_long = tell(learnt, chat, most=most)
+    looked_at, _ = tell(watched, chat, most=most)
+    per_step = config.batch_size // config.samples_per_prompt
+    if len(told) < per_step:
+        raise RecordError(
+            f"rlhf: {len(told)} prompts to learn from ({n_long} of {len(learnt)} are longer than {most} tokens), and a "
+            f"step needs {per_step}; give more prompts, or lower rlhf.batch_size"
+        )
+    pace = pace_of(config, len(told))
+    chosen = Draw(config.temperature, config.top_p, config.max_answer_tokens, frozenset(chat.ends))
+    trainer = made(config, policy, tokenizer, adapter, told, pace, workshop, n_rewards=len(marks) + (cost is not None))
+    trainer.rules, trainer.workshop, trainer.chat, trainer.chosen = config, workshop, chat, chosen
+    trainer.told = {one.prompt.id: one for one in told}
+    trainer.marks, trainer.cost = marks, cost
+    trainer.price = price_of(config, workshop)
+    trainer.reward_funcs = [trainer.scored(mark.name) for mark in (*marks, *([cost] if cost else []))]
+    trainer.reward_func_names = [mark.name for mark in (*marks, *([cost] if cost else []))]
+    trainer.reward_weights = torch.tensor([mark.weight for mark in marks] + ([-trainer.price] if cost else []))
+    trainer.begin()
+    if adapter is None:
+        trainer.looked_back_at = trainer.ref_model or load_model(model, dtype="float32", attention="sdpa").eval()
+    for one in (trainer.model, trainer.ref_model):
+        why = None if one is None else pack_in_place(one, temperature=config.temperature)
+        if isinstance(why, str):
+            workshop.note(f"log-probabilities are computed as TRL does, padded: {why}")
+    workshop.note("answers are drawn by transformers, by the library's own sampler; KL by k3 in GRPO's loss, k1 in RLOO's")
+
+    def decode(ids: Sequence[int]) -> str:
+        text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    trainer.rollouts = Rollouts(workshop.work)
+    trainer.watching = Watching(config, looked_at, marks, held_out, decode, chosen, workshop.work, workshop.seed)
+    every = config.watch.every or max(1, math.ceil(pace.total / 10))
+    trainer.add_callback(Looks(trainer, every, workshop.work))
+    loop.run(trainer, "rlhf", workshop)
+    finish(trainer, tokenizer, out, workshop)
+    counts = {"prompts": len(prompts), "learnt": len(told), "watched": len(looked_at), "too_long": n_long}
+    loop.keep_optimizer(config, out, workshop)
+    loop.write_log(out, trainer)
+    summary = {"steps": trainer.state.global_step, "train": counts, "alarms": alarms(trainer.watching)}
+    if cost is not None:
+        summary["price"] = trainer.price
+    summary["rollouts"] = write_parquet(
+        list(trainer.rollouts.rows(upto=trainer.state.global_step)), out / "rollouts.parquet", most=config.rollouts_kept
+    )
+    loop.write_summary(out, summary)
+
+
+def finish(trainer: Any, tokenizer: Any, out: Path, workshop: Workshop) -> None:
+    """The last policy, or after an alarm that stops the one of the best look; and every look."""
+    watching = trainer.watching
+    if "held_out" in watching.alarms and trainer.rules.watch.on_alarm == "stop":
+        take_back(trainer.accelerator.unwrap_model(trainer.model), workshop.work / "best")
+        workshop.note(f"stopped at an alarm: the model is that of step {watching.best()}")
+    trainer.rollouts.close()
+    watching.close()
+    loop.save_result(trainer, tokenizer, out)
+    jsonl.write(out / "looks.jsonl", watching.rows)
+
+
+def alarms(watching: Watching) -> dict[str, Any]:
+    """Each alarm, by what it is about."""
+    return {
+        name: {"step": found.step, "best": found.best, "fall": found.fall, "error": found.error}
+        for name, found in sorted(watching.alarms.items())
+    }
+
+
+def pace_of(config: RLHFConfig, n_prompts: int) -> loop.Pace:
+    """A run in steps; an epoch passes every prompt once, and each generation is learnt from `iterations` times."""
+    per_step = config.batch_size // config.samples_per_prompt
+    micro = min(config.micro_batch_size or config.batch_size, config.batch_size)
+    total = config.steps or max(1, math.ceil(config.epochs * (n_prompts // per_step) * config.iterations))
+    return loop.Pace(
+        total, int(config.warmup_share * total), max(1, math.ceil(total / 10)), micro, config.batch_size // micro
+    )
+
+
+def price_of(config: RLHFConfig, workshop: Workshop) -> float:
+    """λ: as the checkpoint has it that training goes on from, or as it starts."""
+    checkpoint = newest_whole_checkpoint(loop.checkpoints_in(workshop))
+    if checkpoint is not None and (checkpoint / "price.json").exists():
+        return float(json.loads((checkpoint / "price.json").read_text("utf-8")))
+    return config.cost.start if config.cost else 0.0
+
+
+def made(
+    config: RLHFConfig,
+    policy: Any,
+    tokenizer: Any,
+    adapter: Any,
+    told: Sequence[Told],
+    pace: loop.Pace,
+    workshop: Workshop,
+    *,
+    n_rewards: int,
+) -> Any:
+    """TRL's trainer of the algorithm, its rewards still to be named."""
+    rows = Dataset.from_list(
+        [{"prompt": [{"role": m.role, "content": m.content} for m in t.prompt.messages], "prompt_id": t.prompt.id}
+         for t in told]
+    )  # fmt: skip
+    shared: dict[str, Any] = {
+        "output_dir": str(loop.checkpoints_in(workshop)),
+        "max_steps": pace.total,
+        "per_device_train_batch_size": pace.micro,
+        "gradient_accumulation_steps": pace.accumulate,
+        "steps_per_generation": pace.accumulate,
+        "num_generations": config.samples_per_prompt,
+        "max_completion_length": config.max_answer_tokens,
+        "temperature": config.temperature,
+        "top_p": config.top_p,
+        "beta": config.beta,
+        "num_iterations": config.iterations,
+        "epsilon": config.epsilon,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.schedule,
+        "warmup_steps": pace.warmup,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "optim": "adamw_torch_fused",
+        "seed": workshop.seed,
+        "data_seed": workshop.seed,
+        "use_cpu": workshop.runtime.device == "cpu",
+        "bf16": workshop.runtime.dtype == "bfloat16",
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "disable_dropout": True,
+        "remove_unused_columns": False,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "no",
+        "save_strategy": "steps",
+        "save_steps": config.checkpoint_every,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+    made_of: dict[str, Any] = {
+        "model": policy,
+        "reward_funcs": [_unnamed] * n_rewards,
+        "train_dataset": rows,
+        "processing_class": tokenizer,
+        "peft_config": adapter,
+    }
+    if config.algorithm == "rloo":
+        return LeaveOneOut(args=RLOOConfig(**shared), **made_of)
+    return GroupRelative(args=GRPOConfig(scale_rewards=config.scale_rewards, **shared), **made_of)
+
+
+def _unnamed(**_: Any) -> list[float]:
+    raise AssertionError("the rewards are named before training begins")
