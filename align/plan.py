@@ -2,7 +2,8 @@
 
 data files ─► prepare ─┬─ demonstrations ─► sft ─► policy₀ ─┬─► generate ─► label ─► pair ─► preferences
 model ─► base ─────────┴────────────────────┘               │
-policy₀ + preferences ─► dpo ─► tuned;  base, policy₀, tuned ─► answers ─► evaluate ─► gate ─► export
+policy₀ + preferences ─► dpo ─► tuned   or   policy₀ + preferences ─► reward ─► rlhf(policy₀, reward, prompts) ─► tuned
+base, policy₀, tuned ─► answers ─► evaluate ─► gate ─► export
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from align.stages import (
     prepare,
     ready,
     reward,
+    rlhf,
     sft,
 )
 
@@ -86,6 +88,10 @@ STAGES: Mapping[str, Stage] = {
     "reward": Stage(reward, seeded=True, computes=True,
                     needs={"model": "the model to begin as", "data": "the pairs, as `pair` or `prepare` makes them"}),
     "benchmark": Stage(benchmark),
+    "rlhf": Stage(rlhf, seeded=True, computes=True,
+                  needs={"model": "the model to tune", "data": "the prompts, as `prepare` makes them"},
+                  takes={"reward": "the reward model, as `reward` makes it",
+                         "watch": "a second one, from other pairs, that watches"}),
     "evaluate": Stage(evaluate, computes=True, needs={"data": "the items and prompts, as `prepare` makes them"},
                       takes={"model": "the model to measure", "answers": "its answers, as `generate` makes them",
                              "preferences": "held-out pairs", "reference": "the policy before dpo",
@@ -133,8 +139,6 @@ def needed(stage: str, config: Config) -> dict[str, str]:
 
 def plan(recipe: Recipe) -> tuple[Step, ...]:
     """Every step, each after what it reads; RecipeError where an input cannot be met."""
-    if recipe.method == "rlhf":
-        raise RecipeError("method: rlhf is not built yet; use method: dpo")
     steps = (*_models_and_data(recipe), *_preferences(recipe), *_tuning(recipe), *_measurement(recipe))
     known: set[str] = set()
     for step in steps:
@@ -210,17 +214,30 @@ def _given_pairs(recipe: Recipe, path: str) -> tuple[str, Config]:
     return "prepare", DataConfig(preferences=(DataFile(path=path),), test_share=share, split_by=by)
 
 
-def _reward_model(recipe: Recipe) -> Iterator[Step]:
-    if recipe.reward.ready:
-        yield Step("reward", "reward", RewardConfig(ready=recipe.reward.ready), {})
-    else:
-        yield Step("reward", "reward", recipe.reward, {"model": _policy(recipe), "data": _preference_step(recipe)})
+def _rewarded(recipe: Recipe) -> Iterator[Step]:
+    """The reward model, another that watches where nobody else can, and the policy that learns from the first."""
+    told = {"model": _policy(recipe), "data": _preference_step(recipe)}
+    watches = recipe.rlhf.watch.by == "second_model" or (recipe.rlhf.watch.by == "auto" and not recipe.data.testbed)
+    inputs = {"model": _policy(recipe), "data": "prepare"}
+    if recipe.data.preferences and not recipe.data.prompts:
+        raise RecipeError("method: rlhf answers prompts; give data.prompts")
+    if any(term.model == "stage" for term in recipe.rlhf.models):
+        inputs["reward"] = "reward"
+        if recipe.reward.ready:
+            yield Step("reward", "reward", RewardConfig(ready=recipe.reward.ready), {})
+        else:
+            own = recipe.reward.model_copy(update={"part": "first"}) if watches else recipe.reward
+            yield Step("reward", "reward", own, told)
+    if watches:
+        inputs["watch"] = "watch"
+        yield Step("watch", "reward", recipe.reward.model_copy(update={"part": "second", "ready": None}), told)
+    yield Step("rlhf", "rlhf", recipe.rlhf, inputs)
 
 
 def _tuning(recipe: Recipe) -> Iterator[Step]:
     if recipe.method == "rlhf":
-        yield from _reward_model(recipe)
-    if recipe.dpo.ready:
+        yield from _rewarded(recipe)
+    elif recipe.dpo.ready:
         yield Step("dpo", "base", _given(recipe.dpo.ready), {})
     else:
         kept = {"kept": "prepare"} if _demonstrates(recipe.data) else {}
@@ -268,7 +285,7 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
     lineage = {"data": "prepare", "preferences": _preference_step(recipe), "base": "base"}
     if recipe.sft is not None:
         lineage["sft"] = "sft"
-    yield Step("export", "export", recipe.export, {"model": "dpo", "gate": "gate", **lineage, **read})
+    yield Step("export", "export", recipe.export, {"model": recipe.method, "gate": "gate", **lineage, **read})
 
 
 def _people(recipe: Recipe) -> tuple[str, ...]:
@@ -374,7 +391,7 @@ def _engine_for_any_model(config: GenerateConfig) -> dict[str, Any]:
 
 def measured_models(recipe: Recipe) -> dict[str, str]:
     """The parts that models play in this recipe, and the step that makes each."""
-    return {"base": "base", **({"sft": "sft"} if recipe.sft else {}), "tuned": "dpo"}
+    return {"base": "base", **({"sft": "sft"} if recipe.sft else {}), "tuned": recipe.method}
 
 
 def _policy(recipe: Recipe) -> str:

@@ -15,6 +15,7 @@ from align.configs import (
     LabelConfig,
     ModelConfig,
     RewardConfig,
+    RLHFConfig,
     RuntimeConfig,
     SamplingConfig,
     SFTConfig,
@@ -270,7 +271,6 @@ class Trainer(Protocol):
         config: RLHFConfig,
         model: Path,
         prompts: Sequence[Prompt],
-        watched: Sequence[Prompt],
         marks: Sequence[Mark],
         out: Path,
         workshop: Workshop,
@@ -278,8 +278,8 @@ class Trainer(Protocol):
         cost: Mark | None = None,
         held_out: Mark | None = None,
     ) -> None:
-        """Tune on the marks of the model's own answers; beside `model/` there are `looks.jsonl` (its answers to
-        `watched` on the way, which `held_out` judges and nothing learns from) and `rollouts.parquet`."""
+        """Tune on the marks of the model's own answers. Beside `model/` there are `looks.jsonl` (answers on the way to
+        some of the prompts, which `held_out` judges and nothing learns from) and `rollouts.parquet`."""
         ...
 
     def export(self, config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> None: ...

@@ -22,6 +22,7 @@ from align.configs import (
     ModelConfig,
     PairConfig,
     RewardConfig,
+    RLHFConfig,
     RuntimeConfig,
     SFTConfig,
 )  # fmt: skip
@@ -40,7 +41,7 @@ from align.store.fingerprint import Digests, read_json
 
 KNOBS: dict[str, type[Config]] = {
     "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelStep,
-    "pair": PairConfig, "dpo": DPOConfig, "reward": RewardConfig, "benchmark": BenchmarkStep,
+    "pair": PairConfig, "dpo": DPOConfig, "reward": RewardConfig, "rlhf": RLHFConfig, "benchmark": BenchmarkStep,
     "evaluate": EvaluateStep, "audit": AuditConfig, "gate": GateConfig, "export": ExportConfig,
 }  # fmt: skip
 SECTIONS = {"prepare": "data", "base": "model"}

@@ -26,6 +26,7 @@ from align.configs.measure import (
 from align.configs.model import ModelConfig, Scratch
 from align.configs.recipe import Recipe
 from align.configs.reward import RewardConfig
+<<<<<<< HEAD
 from align.configs.runtime import ExportConfig, RayConfig, RuntimeConfig
 from align.configs.sampling import (
     Drawing,
@@ -37,6 +38,10 @@ from align.configs.sampling import (
     VLLMConfig,
     Writer,
 )
+=======
+from align.configs.rlhf import Budget, RLHFConfig, Term, Watch
+from align.configs.runtime import ExportConfig, RuntimeConfig
+>>>>>>> c11f953 (wip rlhf 2)
 from align.configs.survey import Survey
 from align.configs.training import DPOConfig, Keep, LoRA, SFTConfig, TrainingConfig
 
@@ -44,6 +49,7 @@ __all__ = [
     "AuditConfig",
     "BenchmarkData",
     "BenchmarkStep",
+    "Budget",
     "Config",
     "DPOConfig",
     "DataConfig",
@@ -65,7 +71,11 @@ __all__ = [
     "ModelConfig",
     "PairConfig",
     "PeopleConfig",
+<<<<<<< HEAD
     "RayConfig",
+=======
+    "RLHFConfig",
+>>>>>>> c11f953 (wip rlhf 2)
     "Recipe",
     "RewardConfig",
     "RuntimeConfig",
@@ -75,8 +85,13 @@ __all__ = [
     "ServerConfig",
     "SimulatedPeople",
     "Survey",
+    "Term",
     "Testbed",
     "TrainingConfig",
+<<<<<<< HEAD
     "VLLMConfig",
     "Writer",
+=======
+    "Watch",
+>>>>>>> c11f953 (wip rlhf 2)
 ]

@@ -10,6 +10,7 @@ from align.configs.labels import LabelConfig, PairConfig
 from align.configs.measure import AuditConfig, EvaluateConfig, GateConfig
 from align.configs.model import Method, ModelConfig
 from align.configs.reward import RewardConfig
+from align.configs.rlhf import RLHFConfig
 from align.configs.runtime import ExportConfig, RuntimeConfig
 from align.configs.sampling import GenerateConfig
 from align.configs.training import DPOConfig, SFTConfig
@@ -34,6 +35,8 @@ class Recipe(Config):
     pair: PairConfig = PairConfig()
     dpo: DPOConfig = DPOConfig()
     reward: RewardConfig = RewardConfig()
+    rlhf: RLHFConfig = RLHFConfig()
+    """With `method: rlhf`."""
     evaluate: EvaluateConfig = EvaluateConfig()
     audit: AuditConfig = AuditConfig()
     gate: GateConfig = GateConfig()

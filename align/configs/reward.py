@@ -33,6 +33,10 @@ class RewardConfig(TrainingConfig):
     init_std: float = Field(0.02, ge=0, le=1)
     """Standard deviation of the new head's weights."""
 
+    part: Literal["whole", "first", "second"] = "whole"
+    """Which half of the pairs it learns from, by the hash of how their conversations open; the halves have seeds of
+    their own. A reward model and the one that watches over it take one half each."""
+
     @model_validator(mode="after")
     def _ties_are_of_pairs(self) -> Self:
         if self.ties == "rao_kupper" and self.ranked == "plackett_luce":

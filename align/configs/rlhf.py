@@ -150,9 +150,7 @@ class RLHFConfig(TrainingConfig):
             if n % self.samples_per_prompt:
                 raise ValueError(f"{what}: {n} is not a multiple of samples_per_prompt {self.samples_per_prompt}")
         if self.early_stopping is not None:
-            raise ValueError(
-                "early_stopping: the loss of `rlhf` measures nothing; use watch.on_alarm"
-            )
+            raise ValueError("early_stopping: the loss of `rlhf` measures nothing; use watch.on_alarm")
         return self
 
     @property

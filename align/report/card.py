@@ -18,7 +18,8 @@ from align.report.view import RunView
 
 TRAINED_ON = ("text", "demonstrations", "prompts", "preferences", "judgments")
 """Parts of the data that end up in the weights; benchmarks do not."""
-METHODS = {"sft": "Supervised fine-tuning", "dpo": "Preference tuning by DPO (Rafailov et al. 2023, arXiv:2305.18290)"}
+METHODS = {"sft": "Supervised fine-tuning", "dpo": "Preference tuning by DPO (Rafailov et al. 2023, arXiv:2305.18290)",
+           "reward": "Reward model (Bradley & Terry 1952)", "rlhf": "Reinforcement learning from rewards"}  # fmt: skip
 COSTS_ONLY = ("checkpoint_every", "eval_every", "gradient_checkpointing", "keep_optimizer")
 """Knobs that change what training costs and not what it gives."""
 GENERAL_LIMITS = (
@@ -246,7 +247,7 @@ def _lora(view: RunView) -> bool:
 
 
 def _policy_digest(view: RunView) -> str:
-    step = next((step for step in view.steps if step.stage == "dpo"), None)
+    step = next((step for step in view.steps if step.stage in ("dpo", "rlhf")), None)
     return str(step.inputs.get("model", {}).get("digest", DASH)) if step else DASH
 
 

@@ -20,6 +20,7 @@ TRAINED = {
     "sft": "Supervised fine-tuning",
     "dpo": "Preference tuning (DPO)",
     "reward": "Reward model",
+    "rlhf": "Reinforcement learning from rewards",
 }
 REWARDS = ("rewards/accuracies", "rewards/margins")
 TOKENS = ("mean_token_accuracy",)

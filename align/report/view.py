@@ -29,6 +29,7 @@ STAGES = (
     "pair",
     "dpo",
     "reward",
+    "rlhf",
     "answers",
     "evaluate",
     "audit",

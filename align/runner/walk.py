@@ -57,9 +57,12 @@ class Result:
     @property
     def model(self) -> Path:
         """The tuned model's folder; UsageError where the run stopped before there was one."""
-        if "dpo" not in self.artifacts:
-            raise UsageError("the run stopped before `dpo`, so there is no tuned model; run it with a later `until`")
-        return self.artifacts["dpo"].path / "model"
+        tuned = self.recipe.method
+        if tuned not in self.artifacts:
+            raise UsageError(
+                f"the run stopped before `{tuned}`, so there is no tuned model; run it with a later `until`"
+            )
+        return self.artifacts[tuned].path / "model"
 
 
 @dataclass

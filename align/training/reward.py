@@ -85,7 +85,7 @@ def reward(config: RewardConfig, model: Path | None, train: Files, test: Files, 
     assert model is not None, "the plan gives a reward model what it begins as"
     loop.ready(workshop.runtime)
     scorer, tokenizer = new_reward(
-        model, init_std=config.init_std, seed=workshop.seed, attention=attention_for(workshop.runtime)
+        model, init_std=config.init_std, seed=seed_of(config, workshop), attention=attention_for(workshop.runtime)
     )
     chat = Chat(tokenizer, [tokenizer.eos_token_id])
     most = min(config.max_tokens, context(scorer))
@@ -159,6 +159,11 @@ def scored(folder: Path, preferences: Path, *, most: int, workshop: Workshop) ->
     return found
 
 
+def seed_of(config: RewardConfig, workshop: Workshop) -> int:
+    """The run's seed; each half of the pairs has one of its own."""
+    return workshop.seed + {"whole": 0, "first": 1, "second": 2}[config.part]
+
+
 def arguments(config: RewardConfig, pace: loop.Pace, workshop: Workshop, *, has_held_out: bool) -> TrlRewardConfig:
     """Our knobs, as TRL names them; every default of TRL's that would bite is set."""
     return TrlRewardConfig(
@@ -173,8 +178,8 @@ def arguments(config: RewardConfig, pace: loop.Pace, workshop: Workshop, *, has_
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         optim="adamw_torch_fused",
-        seed=workshop.seed,
-        data_seed=workshop.seed,
+        seed=seed_of(config, workshop),
+        data_seed=seed_of(config, workshop),
         use_cpu=workshop.runtime.device == "cpu",
         bf16=workshop.runtime.dtype == "bfloat16",
         gradient_checkpointing=config.gradient_checkpointing,

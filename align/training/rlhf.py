@@ -119,7 +119,9 @@ class Reinforcing(Guarded):
         for name, scores in self._scores.items():
             bad = sum(not math.isfinite(x) for x in scores)
             if bad:
-                raise TrainingError(f"step {step}: reward {name}: {bad} of {len(scores)} scores are no numbers; stopped")
+                raise TrainingError(
+                    f"step {step}: reward {name}: {bad} of {len(scores)} scores are no numbers; stopped"
+                )
             self._constant[name] = self._constant[name] + 1 if max(scores) - min(scores) < 1e-9 else 0
         if all(n >= STILL for n in self._constant.values()):
             raise TrainingError(
@@ -302,7 +304,9 @@ def rlhf(
         why = None if one is None else pack_in_place(one, temperature=config.temperature)
         if isinstance(why, str):
             workshop.note(f"log-probabilities are computed as TRL does, padded: {why}")
-    workshop.note("answers are drawn by transformers, by the library's own sampler; KL by k3 in GRPO's loss, k1 in RLOO's")
+    workshop.note(
+        "answers are drawn by transformers, by the library's own sampler; KL by k3 in GRPO's loss, k1 in RLOO's"
+    )
 
     def decode(ids: Sequence[int]) -> str:
         text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)

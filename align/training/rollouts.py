@@ -93,7 +93,9 @@ class Watching:
         for row in self.rows:
             self._judge(row["step"])
 
-    def look(self, model: Any, reference: AbstractContextManager[Any], step: int, ends: frozenset[int]) -> dict[str, Any]:
+    def look(
+        self, model: Any, reference: AbstractContextManager[Any], step: int, ends: frozenset[int]
+    ) -> dict[str, Any]:
         """Two answers to each prompt, by the same seeds at each look; the means, for the log."""
         seeds = [[seed_of(self.seed, "watch", t.prompt.id, k) for k in (0, 1)] for t in self.told]
         drawn = draw(model, self.told, seeds, self.chosen)
@@ -238,7 +240,9 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path, *, most: int) -
 
     kept = list(rows)
     if len(kept) > most:
-        order = sorted(range(len(kept)), key=lambda i: hashlib.sha256(json.dumps(kept[i], sort_keys=True).encode()).digest())
+        order = sorted(
+            range(len(kept)), key=lambda i: hashlib.sha256(json.dumps(kept[i], sort_keys=True).encode()).digest()
+        )
         kept = [kept[i] for i in sorted(order[:most])]
     table = pyarrow.Table.from_pylist([dict(row) for row in kept])
     pyarrow.parquet.write_table(table, path, compression="zstd", write_statistics=False)

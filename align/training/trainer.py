@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from align.configs import DPOConfig, ExportConfig, ModelConfig, RewardConfig, SFTConfig
-from align.ports import NOTHING_KEPT, Kept, Workshop
+from align.configs import DPOConfig, ExportConfig, ModelConfig, RewardConfig, RLHFConfig, SFTConfig
+from align.ports import NOTHING_KEPT, Kept, Mark, Workshop
+from align.records import Prompt
 
 
 class TransformersTrainer:
@@ -63,6 +64,22 @@ class TransformersTrainer:
         from align.training.reward import reward
 
         reward(config, model, train, test, out, workshop)
+
+    def rlhf(
+        self,
+        config: RLHFConfig,
+        model: Path,
+        prompts: Sequence[Prompt],
+        marks: Sequence[Mark],
+        out: Path,
+        workshop: Workshop,
+        *,
+        cost: Mark | None = None,
+        held_out: Mark | None = None,
+    ) -> None:
+        from align.training.rlhf import rlhf
+
+        rlhf(config, model, prompts, marks, out, workshop, cost=cost, held_out=held_out)
 
     def export(self, config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> None:
         from align.training.export import export

@@ -1,0 +1,153 @@
+"""Reinforcement learning on a tiny made world, its rewards plain functions whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from align.configs import Budget, LoRA, RLHFConfig, SFTConfig, Term, Watch
+from align.errors import TrainingError
+from align.ports import Mark
+from align.records import Prompt
+from align.store import jsonl
+from align.training.trainer import TransformersTrainer
+from tests.training.tiny import Place, World, digests, killed, question
+
+NAMES = [
+    f"{a}{b}" for a in ("Ada", "Bob", "Cleo", "Dan", "Eve", "Finn") for b in ("", " now", " today", " then", " later")
+]
+PROMPTS = [Prompt(messages=(question(name),)) for name in NAMES]
+
+
+def vowels(_: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+    """Something that any model can learn to write more of."""
+    return [sum(c in "aeiou" for c in a) / max(1, len(a)) for a in answers]
+
+
+def few(_: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+    return [float(len(a)) / 20 for a in answers]
+
+
+@pytest.fixture(scope="module")
+def speaker(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The tiny world, its model tuned until it ends what it says."""
+    out = tmp_path_factory.mktemp("speaker")
+    config = SFTConfig(learning_rate=1e-2, batch_size=6, epochs=20)
+    TransformersTrainer().sft(config, world.model, world.demonstrations, None, out, Place(out / "work"))
+    return World(world.folder, out / "model", out)
+
+
+VOWELS = Mark("vowels", vowels)
+SMALL: dict[str, Any] = {
+    "batch_size": 16, "samples_per_prompt": 4, "max_answer_tokens": 24, "learning_rate": 3e-3, "steps": 12,
+    "beta": 0.02, "warmup_share": 0.0, "schedule": "constant", "watch": {"prompts": 8, "by": "auto"},
+}  # fmt: skip
+
+
+def tuned(
+    speaker: World,
+    out: Path,
+    *,
+    place: Place | None = None,
+    marks: Sequence[Mark] = (VOWELS,),
+    price_of: Mark | None = None,
+    held_out: Mark | None = None,
+    **knobs: Any,
+) -> list[dict[str, Any]]:
+    out.mkdir(parents=True, exist_ok=True)
+    TransformersTrainer().rlhf(
+        RLHFConfig.model_validate({**SMALL, **knobs}), speaker.model, PROMPTS, marks, out, place or Place(out / "work"),
+        cost=price_of, held_out=held_out,
+    )  # fmt: skip
+    return [row for _, row in jsonl.rows(out / "log.jsonl")]
+
+
+def looked(log: list[dict[str, Any]], name: str) -> list[float]:
+    return [row[f"eval_{name}"] for row in log if f"eval_{name}" in row]
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_the_reward_rises_and_the_policy_leaves_its_reference(algorithm: str, speaker: World, tmp_path: Path) -> None:
+    log = tuned(speaker, tmp_path, algorithm=algorithm, steps=25)
+    proxy, kl = looked(log, "proxy"), looked(log, "kl")
+    assert kl[0] == pytest.approx(0, abs=1e-4)
+    assert kl[-1] > 0.05
+    assert proxy[-1] > proxy[0] + 0.02
+    rollouts = pyarrow.parquet.read_table(tmp_path / "rollouts.parquet").to_pylist()
+    assert len(rollouts) == 25 * 16
+    first = [row for row in rollouts if row["step"] == 1]
+    assert all(abs(row["kl"]) < 1e-3 for row in first)
+    assert [row["reward/vowels"] for row in first] == pytest.approx(vowels((), [row["answer"] for row in first]))
+    assert {row["prompt_id"] for row in rollouts}.isdisjoint(
+        row["prompt_id"] for _, row in jsonl.rows(tmp_path / "looks.jsonl")
+    )
+
+
+def test_an_adapter_is_its_own_reference_when_off(speaker: World, tmp_path: Path) -> None:
+    log = tuned(speaker, tmp_path, lora=LoRA(rank=4, alpha=8).model_dump(), learning_rate=2e-2)
+    assert looked(log, "kl")[0] == pytest.approx(0, abs=1e-4)
+    assert looked(log, "kl")[-1] > 0.01
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("after", [3, 7])
+def test_a_killed_run_ends_as_one_that_was_not(after: int, speaker: World, tmp_path: Path) -> None:
+    knobs = {"checkpoint_every": 4, "steps": 8}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    tuned(speaker, whole, **knobs)
+    assert killed(lambda: tuned(speaker, parts, place=Place(parts / "work", dies=("rlhf", after)), **knobs) and None)
+    tuned(speaker, parts, **knobs)
+    for name in ("model", "looks.jsonl", "rollouts.parquet", "log.jsonl"):
+        one, two = whole / name, parts / name
+        assert (digests(one) == digests(two)) if one.is_dir() else (one.read_bytes() == two.read_bytes()), name
+
+
+def test_a_price_is_learnt_until_the_cost_fits_its_budget(speaker: World, tmp_path: Path) -> None:
+    budget = Budget(cost=Term(rule="length"), budget=0.4, rate=2.0, start=0.0)
+    log = tuned(speaker, tmp_path, price_of=Mark("long", few), cost=budget.model_dump(), steps=15)
+    prices = [row["cost/price"] for row in log if "cost/price" in row]
+    costs = [row["rewards/long/mean"] for row in log if "rewards/long/mean" in row]
+    for before, price, cost in zip([0.0, *prices], prices, costs, strict=False):
+        assert price == pytest.approx(max(0.0, before + 2.0 * (cost - 0.4)), abs=1e-4)
+    assert any(price > 0 for price in prices)
+
+
+def test_a_judge_who_disagrees_raises_the_alarm_and_the_best_model_is_kept(speaker: World, tmp_path: Path) -> None:
+    against = Mark("against", lambda prompts, answers: [-x for x in vowels(prompts, answers)])
+    log = tuned(speaker, tmp_path, held_out=against, steps=30, watch={"prompts": 8, "every": 3, "on_alarm": "stop"})
+    held_out = looked(log, "held_out")
+    steps = [row["step"] for row in log if "eval_held_out" in row]
+    assert steps[-1] < 30, "it was stopped on the way"
+    best = steps[held_out.index(max(held_out))]
+    (tmp_path / "again").mkdir()
+    again = tuned_again(speaker, tmp_path)
+    assert again == pytest.approx(max(held_out), abs=0.02), f"the model is that of step {best}"
+
+
+def tuned_again(speaker: World, out: Path) -> float:
+    """What the judge says of the saved model, by a look before any step."""
+    place = Place(out / "again" / "work")
+    config = RLHFConfig.model_validate({**SMALL, "steps": 1})
+    TransformersTrainer().rlhf(
+        config, out / "model", PROMPTS, [VOWELS], out / "again", place,
+        held_out=Mark("against", lambda prompts, answers: [-x for x in vowels(prompts, answers)]),
+    )  # fmt: skip
+    return looked([row for _, row in jsonl.rows(out / "again" / "log.jsonl")], "held_out")[0]
+
+
+def test_a_reward_that_is_no_number_or_says_nothing_stops_the_run(speaker: World, tmp_path: Path) -> None:
+    broken = Mark("broken", lambda _, answers: [float("nan") for _ in answers])
+    with pytest.raises(TrainingError, match=r"step 1: reward broken: 16 of 16 scores are no numbers"):
+        tuned(speaker, tmp_path / "nan", marks=[broken], watch=Watch(by="none").model_dump())
+    still = Mark("still", lambda _, answers: [1.0 for _ in answers])
+    with pytest.raises(TrainingError, match="reward still: every answer of the last 3 steps has the same score"):
+        tuned(speaker, tmp_path / "still", marks=[still])
+
+
+def test_answers_that_never_end_stop_the_run(speaker: World, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="was cut at 2 tokens"):
+        tuned(speaker, tmp_path, max_answer_tokens=2)
