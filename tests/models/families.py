@@ -38,7 +38,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         hf.GPT2Config(vocab_size=97, n_embd=32, n_layer=2, n_head=4, n_positions=160, bos_token_id=1, eos_token_id=2)
     ),
     "gpt_neox": lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**FULL)),
-    "opt": lambda: hf.OPTForCausalLM(hf.OPTConfig(**WIDE, ffn_dim=48, word_embed_proj_dim=32)),
+    "opt": lambda: hf.OPTForCausalLM(hf.OPTConfig(**WIDE, ffn_dim=48, word_embed_proj_dim=32, dropout=0.0)),
     "qwen3_moe": lambda: hf.Qwen3MoeForCausalLM(
         hf.Qwen3MoeConfig(**GROUPED, head_dim=8, moe_intermediate_size=16, num_experts=4, num_experts_per_tok=2)
     ),
