@@ -22,7 +22,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         made = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
         made.add_argument("--home", type=Path, metavar="FOLDER", help="where it is kept (default: $ALIGN_ARGILLA_HOME, "
                           "or ~/.local/share/align-prefs/argilla)")  # fmt: skip
-        made.set_defaults(obey=lambda arguments: _obey(globals()[name], arguments))
+        made.set_defaults(obey=lambda arguments: _obey(globals()[name.replace("import", "bring")], arguments))
         return made
 
     start = command("up", "start the server, and wait until it answers; builds its environment the first time")
@@ -45,6 +45,14 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     people.add_argument("--json", action="store_true", help="print JSON")
     copy = command("backup", "make a whole copy while people work; `--home` on the copy brings it up")
     copy.add_argument("folder", type=Path, metavar="FOLDER", help="must not exist yet")
+    bring = command("import", "read a data set that somebody labelled at any Argilla into records of ours")
+    bring.add_argument("url", metavar="URL", help="the server's address; `local` is this machine's own")
+    bring.add_argument("dataset", metavar="DATASET", help="the data set's name there")
+    bring.add_argument("--out", type=Path, metavar="FOLDER", required=True, help="must not exist yet")
+    bring.add_argument("--workspace", metavar="NAME", help="where the name stands in more than one")
+    bring.add_argument("--recipe", type=Path, metavar="FILE", help="take its `label.argilla`, with the mapping")
+    bring.add_argument("--set", dest="sets", action="append", default=[], metavar="KNOB=VALUE",
+                       help="one knob of `label.argilla`, mapping.prompt=instruction for instance")  # fmt: skip
     install = command("install", "build the server's environment, and nothing else")
     install.add_argument("--again", action="store_true", help="even where it stands already")
 
@@ -151,6 +159,35 @@ def backup(arguments: argparse.Namespace) -> int:
 
     told = copied(_home(arguments), arguments.folder)
     print(f"{arguments.folder}: {told['records']} records, {told['responses']} answers, {told['users']} accounts")
+    return 0
+
+
+def bring(arguments: argparse.Namespace) -> int:
+    from align import recipe as recipes
+    from align.adapters.argilla.imported import bring as brought
+    from align.configs.argilla import ArgillaConfig
+
+    values: dict[str, Any] = {}
+    if arguments.recipe is not None:
+        values = recipes.load(arguments.recipe).label.argilla.model_dump(exclude_unset=True)
+    lines: dict[tuple[str | int, ...], int] = {}
+    for assignment in arguments.sets:
+        recipes.put(values, lines, assignment)
+    values.pop("url", None)
+    if arguments.url == "local":
+        values |= {"home": str(arguments.home)} if arguments.home else {}
+        values.pop("key", None)
+    else:
+        values |= {"url": arguments.url, "key": values.get("key", "${env:ARGILLA_API_KEY}")}
+    asked = recipes.checked(ArgillaConfig, values, lines, where="label.argilla", folder=Path.cwd())
+    told = brought(asked, arguments.dataset, arguments.out, workspace=arguments.workspace)
+    print(f"{told['n_judgments']} judgments by {told['n_annotators']} annotators of {told['n_comparisons']} "
+          f"comparisons ({told['n_prompts']} prompts, {told['n_candidates']} answers)")  # fmt: skip
+    for reason, n in told["set_aside"].items():
+        print(f"set aside: {n} {reason}")
+    out = arguments.out
+    print(f"in a recipe: data: {{prompts: [{{path: {out}/prompts.jsonl}}], test_share: 0}}, "
+          f"generate: {{ready: {out}/candidates.jsonl}}, label: {{ready: {out}/judgments.jsonl}}")  # fmt: skip
     return 0
 
 

@@ -94,7 +94,7 @@ class ArgillaDesk:
             answers, nameless = _answers(rows)
             self.book.pulled(answers, at=datetime.now(UTC).isoformat(timespec="seconds"))
             self.book.void(one for one in answers if one.record in edited)
-            self.people.meet(self.book, answers)
+            self.book.meet(self.people.meet({one.user for one in answers}, self.book.people()))
         return self._sorted(answers, edited, nameless)
 
     def told(self) -> Told:

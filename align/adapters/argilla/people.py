@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from align.adapters.argilla.book import Answer, Book
 from align.adapters.argilla.client import Argilla, Refused
 from align.errors import RecordError
 from align.records import Provenance
@@ -35,11 +34,14 @@ class People:
         """Say whose workspace it is."""
         self._workspace_id = workspace_id
 
-    def meet(self, book: Book, answers: Iterable[Answer]) -> None:
-        """Learn who answered; RecordError where an account's kind is not what it was."""
-        kept = book.people()
+    def meet(self, users: Iterable[str], before: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Who these are, and who was met before: their names, pseudonyms and kinds, to be kept.
+
+        RecordError where an account's kind is not what it was.
+        """
+        kept = {user: dict(row) for user, row in before.items()}
         accounts = self._server.users(self._workspace_id)
-        for user in sorted({one.user for one in answers} - set(kept)):
+        for user in sorted(set(users) - set(kept)):
             if user in accounts:
                 name = str(accounts[user]["username"])
                 kept[user] = {"name": name, "pseudonym": pseudonym(user), "kind": self._kind_of(name)}
@@ -53,7 +55,7 @@ class People:
                     "make another account for them"
                 )
             self._known[user] = _person(row)
-        book.meet(kept)
+        return kept
 
     def of(self, user: str) -> Person:
         """Whoever has this id; an account that cannot be looked up is of no kind."""
