@@ -26,7 +26,7 @@ from align.configs.measure import (
 from align.configs.model import ModelConfig, Scratch
 from align.configs.recipe import Recipe
 from align.configs.reward import RewardConfig
-<<<<<<< HEAD
+from align.configs.rlhf import Budget, RLHFConfig, Term, Watch
 from align.configs.runtime import ExportConfig, RayConfig, RuntimeConfig
 from align.configs.sampling import (
     Drawing,
@@ -38,10 +38,6 @@ from align.configs.sampling import (
     VLLMConfig,
     Writer,
 )
-=======
-from align.configs.rlhf import Budget, RLHFConfig, Term, Watch
-from align.configs.runtime import ExportConfig, RuntimeConfig
->>>>>>> c11f953 (wip rlhf 2)
 from align.configs.survey import Survey
 from align.configs.training import DPOConfig, Keep, LoRA, SFTConfig, TrainingConfig
 
@@ -71,11 +67,8 @@ __all__ = [
     "ModelConfig",
     "PairConfig",
     "PeopleConfig",
-<<<<<<< HEAD
-    "RayConfig",
-=======
     "RLHFConfig",
->>>>>>> c11f953 (wip rlhf 2)
+    "RayConfig",
     "Recipe",
     "RewardConfig",
     "RuntimeConfig",
@@ -88,10 +81,7 @@ __all__ = [
     "Term",
     "Testbed",
     "TrainingConfig",
-<<<<<<< HEAD
     "VLLMConfig",
-    "Writer",
-=======
     "Watch",
->>>>>>> c11f953 (wip rlhf 2)
+    "Writer",
 ]
