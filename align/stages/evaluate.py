@@ -20,7 +20,7 @@ from align.stages import duels
 from align.store import jsonl
 from align.testbed.truth import assess
 
-VERSION = 3
+VERSION = 4
 CHUNK_CHARACTERS = 32_768
 """Text scored at once: a journal's unit, so that a resumed run asks the scorer in the same batches."""
 R = TypeVar("R", Item, Prompt, Preference)

@@ -166,7 +166,9 @@ def test_doubling_every_item_within_its_cluster_adds_no_certainty() -> None:
     assert twice.high - twice.low == pytest.approx(once.high - once.low, rel=0.02)
     share = statistics.mean(np.repeat(new, 2), np.repeat(np.arange(100), 2).tolist(), share=True)
     alone = statistics.mean(new, share=True)
-    assert share.high - share.low == pytest.approx(alone.high - alone.low, rel=0.03)
+    # the exact interval of a share over clusters is a little wider than the score interval over items
+    assert share.high - share.low == pytest.approx(alone.high - alone.low, rel=0.1)
+    assert share.high - share.low > alone.high - alone.low
 
 
 def test_pairs_of_different_lengths_are_refused() -> None:
