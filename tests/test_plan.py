@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from align import recipe as recipes
+<<<<<<< HEAD
 from align.configs import LabelStep
+=======
+>>>>>>> 0be74f9 (Reinforcement learning from rewards: GRPO and RLOO over prompt trees, watched by somebody outside the reward)
 from align.errors import RecipeError
 from align.plan import AUDITED, MEASURED, STAGES, Step, needed, plan
 from align.runner.keys import located
@@ -41,6 +44,26 @@ def test_from_nothing_but_a_world_every_stage_is_run(tmp_path: Path) -> None:
     assert reads(found, "audit/tuned") == {"answers": "answers/tuned", "data": "prepare"}
     assert set(reads(found, "gate")) == {name for name in found if name.startswith(("evaluate/", "audit/"))}
     assert {"model", "gate", "data", "preferences"} <= set(reads(found, "export"))
+
+
+def test_the_other_road_learns_a_reward_first_and_shares_what_comes_before(tmp_path: Path) -> None:
+    measured = "sft: {}\nevaluate: {instruments: [refusal]}\n"
+    dpo = steps(tmp_path, BASE + measured)
+    found = steps(tmp_path, BASE + measured + "method: rlhf\n")
+    assert {name for name in found if name in dpo} >= {"prepare", "base", "sft", "generate", "label", "pair"}
+    assert all(found[name] == dpo[name] for name in ("base", "sft", "generate", "label", "pair"))
+    assert reads(found, "reward") == {"model": "sft", "data": "pair"}
+    assert reads(found, "rlhf") == {"model": "sft", "data": "prepare", "reward": "reward"}
+    assert reads(found, "answers/tuned") == {"model": "rlhf", "data": "prepare"}
+    assert "dpo" not in found
+
+
+def test_where_no_truth_is_known_a_second_model_watches_over_the_other_half(tmp_path: Path) -> None:
+    found = steps(tmp_path, PROMPTS_ONLY + "method: rlhf\n")
+    assert reads(found, "rlhf") == {"model": "base", "data": "prepare", "reward": "reward", "watch": "watch"}
+    assert [found[name].config.part for name in ("reward", "watch")] == ["first", "second"]  # type: ignore[attr-defined]
+    with pytest.raises(RecipeError, match=r"give data\.prompts"):
+        steps(tmp_path, TAKEN + "method: rlhf\n")
 
 
 def test_a_published_preference_set_goes_straight_into_dpo(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from align.report import lineage, measures, numbers, plots, samples
 from align.report.card import knobs_said
 from align.report.curves import KEPT, Curve, curves, price, reading, shape_of
 from align.report.headline import headline
+from align.report.overoptimisation import drift
 from align.report.people import People, people, rated
 from align.report.summaries import cell, tables
 from align.report.view import RunView, StepView, pretty
@@ -96,6 +97,7 @@ def _contents(view: RunView) -> dict[str, Any]:
         "wins": [(models, pairs, _wins_plot(models, pairs)) for models, pairs in measures.wins(view).items()],
         "samples": samples.samples(view),
         "trainings": trainings(view),
+        "drift": drift(next((step for step in view.steps if step.stage == "rlhf"), None)),
         "people": judged,
         "people_plots": _people_plots(judged) if judged else [],
         "sources": [source for step in prepared for source in step.summary().get("sources", ())],

@@ -83,6 +83,24 @@ def learning_curve(train: Points, held_out: Points, *, name: str, metric: str, l
     return _svg(figure, name, f"{metric} by step: " + ", ".join(ends))
 
 
+def drift(proxy: Points, held_out: Points) -> str:
+    """The trained reward and the held-out one over √KL, in standard deviations of the first answers."""
+    figure, axes = _figure(5.0, 2.6)
+    _place(figure, axes, left=0.5, right=0.12, top=0.1, bottom=0.42)
+    for points, colour in ((proxy, "train"), (held_out, "held_out")):
+        if points:
+            xs, ys = zip(*points, strict=True)
+            axes.plot(xs, ys, marker="o", markersize=3.5, color=_COLOURS[colour], linewidth=1.5)
+    axes.axhline(0.0, color=_COLOURS["faint"], linewidth=0.9, dashes=(3, 2), zorder=0)
+    axes.set_xlabel("√KL from the reference, √nats an answer")
+    axes.grid(axis="y", color=_COLOURS["grid"], linewidth=0.7)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_COLOURS["grid"])
+    both = (("trained reward", proxy), ("held out", held_out))
+    said = [f"{side} ends at {points[-1][1]:+.2f}" for side, points in both if points]
+    return _svg(figure, "reward over distance", "rewards by distance from the reference: " + ", ".join(said))
+
+
 def margin_strip(difference: float | None, low: float | None, high: float | None, *, edge: float) -> str:
     """One line of the gate: its interval, and the edge that all of it must stay to the left of."""
     if difference is None or low is None or high is None:

@@ -42,7 +42,7 @@ def refuse_overlap(prompts: Sequence[Prompt], test_prompts: Path) -> None:
     if both:
         raise RecordError(
             f"rlhf: {len(both)} of {len(prompts)} prompts also stand among the test prompts (the first: "
-            f"{both[0].source or both[0].id[:12]}), so what is measured would have been trained on; take them out of one"
+            f"{both[0].source or both[0].id[:12]}), so what is measured would be trained on; take them out"
         )
 
 

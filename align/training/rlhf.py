@@ -1,4 +1,4 @@
-"""Reinforcement learning from rewards by TRL: GRPO and RLOO, with our answers, our looks and our bookkeeping around them.
+"""Reinforcement learning from rewards by TRL: GRPO and RLOO, with our answers, looks and books around them.
 
 TRL owns loss, advantages, clipping, reference and optimizer; the answers come from the library's own sampler, and the
 log-probabilities of a group, which shares its prompt, from one prompt tree.
@@ -35,7 +35,7 @@ from align.training.packed import pack_in_place
 from align.training.rollouts import Rollouts, Told, Watching, draw, marked, seed_of, set_aside, tell, write_parquet
 
 STILL = 3
-"""Steps in a row in which every answer is cut at its longest, or a reward is the same for all, before a run is stopped."""
+"""Steps in a row in which every answer is cut, or every reward is the same, before a run is stopped."""
 
 
 class Reinforcing(Guarded):
@@ -203,12 +203,14 @@ class Looks(TrainerCallback):  # type: ignore[misc]
 
     def _look(self, state: Any, control: Any) -> None:
         trainer, step = self.trainer, state.global_step
-        if step in trainer.watching.steps or not trainer.watching.told:
+        if not trainer.watching.told or any(row["step"] == step and "eval_proxy" in row for row in state.log_history):
             return
         model = trainer.accelerator.unwrap_model(trainer.model)
         before = set(trainer.watching.alarms)
-        with trainer.compute_loss_context_manager():
-            seen = trainer.watching.look(model, trainer.reference(), step, trainer.chosen.ends)
+        if step not in trainer.watching.steps:
+            with trainer.compute_loss_context_manager():
+                trainer.watching.look(model, trainer.reference(), step, trainer.chosen.ends)
+        seen = trainer.watching.summary(step)
         state.log_history.append(
             {"step": step, "epoch": float(state.epoch or 0.0)} | {f"eval_{name}": value for name, value in seen.items()}
         )
@@ -231,8 +233,8 @@ def said(name: str, watching: Watching) -> str:
         )
     what = {"tokens": "length in tokens", "refused": "share of refusals", "likeness": "likeness of two answers"}[name]
     return (
-        f"watch at step {found.step}: the {what} has grown by {found.fall:.3f} (standard error {found.error:.3f}) since "
-        f"step {found.best}, while the trained reward rose"
+        f"watch at step {found.step}: the {what} has grown by {found.fall:.3f} (standard error {found.error:.3f}) "
+        f"since step {found.best}, while the trained reward rose"
     )
 
 

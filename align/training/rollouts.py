@@ -93,10 +93,8 @@ class Watching:
         for row in self.rows:
             self._judge(row["step"])
 
-    def look(
-        self, model: Any, reference: AbstractContextManager[Any], step: int, ends: frozenset[int]
-    ) -> dict[str, Any]:
-        """Two answers to each prompt, by the same seeds at each look; the means, for the log."""
+    def look(self, model: Any, reference: AbstractContextManager[Any], step: int, ends: frozenset[int]) -> None:
+        """Two answers to each prompt, by the same seeds at each look."""
         seeds = [[seed_of(self.seed, "watch", t.prompt.id, k) for k in (0, 1)] for t in self.told]
         drawn = draw(model, self.told, seeds, self.chosen)
         prompts = [t.prompt for t in self.told for _ in (0, 1)]
@@ -121,7 +119,6 @@ class Watching:
             self.rows.append(row)
             self._journal.append(row)
         self._judge(step)
-        return self.summary(step)
 
     def of(self, step: int) -> list[dict[str, Any]]:
         """The rows of one look, in the order of the prompts."""

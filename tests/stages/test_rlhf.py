@@ -1,0 +1,153 @@
+"""Stage `rlhf`: what a recipe's rewards ask, who watches, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from align.configs import RLHFConfig, Term, Watch
+from align.errors import RecipeError, RecordError
+from align.ports import Artifact, Mark
+from align.records import Message, Prompt
+from align.stages import rlhf
+from align.store import jsonl
+from tests.workshop import TestTools
+
+
+def asked(text: str, **meta: Any) -> Prompt:
+    return Prompt(messages=(Message(role="user", content=text),), meta=meta)
+
+
+class Counting:
+    """A reward model whose score is the number of letters it reads."""
+
+    def reward(self, conversations: Sequence[Sequence[Message]]) -> Iterator[float]:
+        for messages in conversations:
+            yield float(sum(len(m.content) for m in messages))
+
+    def close(self) -> None: ...
+
+
+class Capturing:
+    """A trainer that keeps what it was given."""
+
+    def rlhf(self, config: RLHFConfig, model: Path, prompts: Sequence[Prompt], marks: Sequence[Mark], out: Path,
+             workshop: Any, *, cost: Mark | None = None, held_out: Mark | None = None) -> None:  # fmt: skip
+        self.given = {"marks": marks, "prompts": prompts, "cost": cost, "held_out": held_out, "model": model}
+
+
+class Bench(TestTools):
+    def rewarder(self, model: Path) -> Counting:
+        self.asked_for = model
+        return Counting()
+
+
+def run(
+    tmp_path: Path,
+    config: RLHFConfig,
+    prompts: Sequence[Prompt],
+    test: Sequence[Prompt] = (),
+    *,
+    watch: bool = False,
+    reward: bool = True,
+) -> tuple[dict[str, Any], Bench]:
+    data = tmp_path / "data"
+    data.mkdir()
+    jsonl.write(data / "prompts.jsonl", prompts)
+    jsonl.write(data / "test_prompts.jsonl", test)
+    inputs = {"data": Artifact(data, "k", "d"), "model": Artifact(tmp_path / "m", "k", "d")}
+    if reward:
+        inputs["reward"] = Artifact(tmp_path / "r", "k", "d")
+    if watch:
+        inputs["watch"] = Artifact(tmp_path / "w", "k", "d")
+    trainer = Capturing()
+    tools = Bench(tmp_path / "work", trainer=trainer)  # type: ignore[arg-type]
+    rlhf.run(config, inputs, tmp_path / "out", tools)
+    return trainer.given, tools
+
+
+def test_each_kind_of_reward_is_asked(tmp_path: Path) -> None:
+    config = RLHFConfig(
+        rewards=(
+            Term(model="stage", weight=0.5, clip=(-1, 1)),
+            Term(rule="length", words=2),
+            Term(rule="format", pattern="[a-z ]+"),
+            Term(rule="refusal"),
+            Term(function="tests.stages.test_rlhf:letters"),
+        )
+    )
+    prompts = [asked("hi"), asked("how to harm", kind="harmful")]
+    given, _ = run(tmp_path, config, prompts, watch=True)
+    answers = ["one two three", "I cannot help with that."]
+    found = {mark.name: list(mark.score(prompts, answers)) for mark in given["marks"]}
+    assert found == {
+        "reward_model": [15.0, 35.0], "length": [-0.5, -1.5], "format": [1.0, 0.0], "refusal": [0.0, 1.0],
+        "letters": [13.0, 24.0],
+    }  # fmt: skip
+    assert (given["marks"][0].weight, given["marks"][0].clip) == (0.5, (-1.0, 1.0))
+    assert given["held_out"].name == "second_model"
+
+
+def letters(messages: list[dict[str, str]], answer: str) -> float:
+    if not messages[0]["content"]:
+        raise KeyError("no question")
+    return len(answer)
+
+
+def test_a_function_that_fails_is_named(tmp_path: Path) -> None:
+    config = RLHFConfig(rewards=(Term(function="tests.stages.test_rlhf:letters"),))
+    given, _ = run(tmp_path, config, [asked("x")], reward=False)
+    with pytest.raises(RecipeError, match=r"letters failed on prompt .*KeyError"):
+        given["marks"][0].score([asked("")], ["a"])
+    with pytest.raises(RecipeError, match="has no function nothing"):
+        rlhf.imported("tests.stages.test_rlhf:nothing")
+
+
+def test_a_changed_function_is_another_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "my_reward_for_keys.py"
+    keys = []
+    for body in ("return 1.0", "return 2.0"):
+        module.write_text(f"def score(messages, answer):\n    {body}\n", encoding="utf-8")
+        keys.append(Term(function="my_reward_for_keys:score").keyed()["source"])
+    assert keys[0] != keys[1]
+    with pytest.raises(ValueError, match="cannot be found"):
+        Term(function="no_such_module_here:score").keyed()
+
+
+def test_who_watches(tmp_path: Path) -> None:
+    config = RLHFConfig(rewards=(Term(rule="length"),), watch=Watch(by="auto"))
+    given, tools = run(tmp_path, config, [asked("a")])
+    assert given["held_out"] is None
+    assert "over-optimisation would not be seen" in tools.notes[0]
+    with pytest.raises(RecipeError, match="needs a second reward model"):
+        rlhf.judge(RLHFConfig(watch=Watch(by="second_model")), {}, [asked("a")], tools)
+    with pytest.raises(RecipeError, match="knows the testbed's prompts alone"):
+        rlhf.judge(RLHFConfig(watch=Watch(by="testbed")), {}, [asked("a")], tools)
+
+
+def test_prompts_that_are_measured_on_are_not_learnt_from(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="1 of 2 prompts also stand among the test prompts"):
+        run(tmp_path, RLHFConfig(), [asked("Where is  it?"), asked("b")], [asked("where is it?")])
+
+
+def test_the_stages_reward_model_is_needed_where_it_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="needs the recipe's reward model"):
+        run(tmp_path, RLHFConfig(), [asked("a")], reward=False)
+
+
+@pytest.mark.parametrize(("bad", "said"), [
+    ({"rewards": [{"rule": "length", "model": "stage"}]}, "exactly one of"),
+    ({"rewards": [{"rule": "format"}]}, "belongs to `rule: format`"),
+    ({"rewards": [{"rule": "length"}, {"rule": "length"}]}, "two rewards are called 'length'"),
+    ({"rewards": []}, "at least one reward"),
+    ({"batch_size": 10, "samples_per_prompt": 4}, "not a multiple of samples_per_prompt"),
+    ({"rewards": [{"rule": "length", "clip": [1, 0]}]}, "expected the lower bound first"),
+    ({"early_stopping": 2}, "measures nothing"),
+])  # fmt: skip
+def test_knobs_that_make_no_sense_are_refused(bad: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        RLHFConfig.model_validate(bad)
