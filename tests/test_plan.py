@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 
 from align import recipe as recipes
-<<<<<<< HEAD
 from align.configs import LabelStep
-=======
->>>>>>> 0be74f9 (Reinforcement learning from rewards: GRPO and RLOO over prompt trees, watched by somebody outside the reward)
 from align.errors import RecipeError
 from align.plan import AUDITED, MEASURED, STAGES, Step, needed, plan
 from align.runner.keys import located

@@ -87,10 +87,11 @@ def _sentences(looks: Sequence[Way], curve: Gao | None, alarms: Mapping[str, Any
         )
     if "held_out" in alarms:
         one = alarms["held_out"]
+        fall = f"{one['fall']:.3f} (standard error {one['error']:.3f})"
         found.append(
-            f"Alarm: at step {one['step']} the held-out reward lay {one['fall']:.3f} (standard error {one['error']:.3f})"
-            f" below its best, at step {one['best']}, while the trained reward rose: the policy was learning the reward "
-            "model rather than what it stands for. Stop earlier, raise rlhf.beta, or better the reward model."
+            f"Alarm: at step {one['step']} the held-out reward lay {fall} below its best, at step {one['best']}, while "
+            "the trained reward rose: the policy was learning the reward model rather than what it stands for. Stop "
+            "earlier, raise rlhf.beta, or better the reward model."
         )
     elif last.held_out is not None:
         found.append("No look lay significantly below the best before it while the trained reward rose.")

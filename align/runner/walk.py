@@ -57,7 +57,7 @@ class Result:
     @property
     def model(self) -> Path:
         """The tuned model's folder; UsageError where the run stopped before there was one."""
-        tuned = self.recipe.method
+        tuned = self.recipe.method if isinstance(self.recipe, Recipe) else "dpo"
         if tuned not in self.artifacts:
             raise UsageError(
                 f"the run stopped before `{tuned}`, so there is no tuned model; run it with a later `until`"

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
-from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+from trl import GRPOConfig, RLOOConfig
 
 from align.configs import RLHFConfig
-from align.errors import RecordError, TrainingError
+from align.errors import RecordError
 from align.models.build import build
 from align.models.chat import Chat
 from align.models.load import context, end_ids, load_model
@@ -29,161 +28,10 @@ from align.records import Prompt
 from align.store import jsonl
 from align.training import loop
 from align.training.checkpoints import newest_whole_checkpoint
-from align.training.guards import Guarded
 from align.training.head import score_answers_only
 from align.training.packed import pack_in_place
-from align.training.rollouts import Rollouts, Told, Watching, draw, marked, seed_of, set_aside, tell, write_parquet
-
-STILL = 3
-"""Steps in a row in which every answer is cut, or every reward is the same, before a run is stopped."""
-
-
-class Reinforcing(Guarded):
-    """What both algorithms share, mixed into TRL's trainer of each."""
-
-    rollouts: Rollouts
-    watching: Watching
-    marks: Sequence[Mark]
-    cost: Mark | None
-    price: float
-    rules: RLHFConfig
-    told: dict[str, Told]
-    chat: Chat
-    chosen: Draw
-    workshop: Workshop
-
-    def begin(self) -> None:
-        """What is counted on the way."""
-        self._cut = 0
-        self._constant = {mark.name: 0 for mark in self._all()}
-        self._read: list[torch.Tensor] = []
-        self._names: list[str] = []
-        self._scores: dict[str, list[float]] = {}
-
-    def _all(self) -> list[Mark]:
-        return [*self.marks, *([self.cost] if self.cost else [])]
-
-    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        """By the trained template, content kept from being control tokens."""
-        return [list(self.told[name].ids) for name in self._names], None, {}
-
-    def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> Any:
-        """Answers to each run of the same prompt, one seed each, named by step and place."""
-        step, process = self.state.global_step, self.accelerator.process_index  # type: ignore[attr-defined]
-        groups: list[tuple[Told, list[int]]] = []
-        for place, name in enumerate(self._names):
-            seed = seed_of(self.workshop.seed, "rollout", step, process, place)
-            if groups and groups[-1][0].prompt.id == name:
-                groups[-1][1].append(seed)
-            else:
-                groups.append((self.told[name], [seed]))
-        model = self.accelerator.unwrap_model(self.model)  # type: ignore[attr-defined]
-        with self.compute_loss_context_manager():  # type: ignore[attr-defined]
-            drawn = draw(model, [told for told, _ in groups], [seeds for _, seeds in groups], self.chosen)
-        written = [ids for of_prompt in drawn for ids in of_prompt]
-        self._cut = self._cut + 1 if all(not ids or ids[-1] not in self.chosen.ends for ids in written) else 0
-        if self._cut >= STILL:
-            raise TrainingError(
-                f"step {step + 1}: every answer of the last {STILL} steps was cut at {self.chosen.max_tokens} tokens, "
-                "so none is ever finished; raise rlhf.max_answer_tokens, or tune on demonstrations that end first"
-            )
-        return written if self.rules.algorithm == "rloo" else (written, None)
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        self._names = [row["prompt_id"] for row in inputs]
-        self._read.clear()
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
-        n = len(inputs)
-        output["place"] = torch.arange(n, device=output["completion_ids"].device)
-        step = self.state.global_step + 1  # type: ignore[attr-defined]
-        self.rollouts.drawn(
-            [
-                {"step": step, "prompt_id": name, "answer": self._texts[i]}
-                | {f"reward/{mark}": scores[i] for mark, scores in self._scores.items()}
-                for i, name in enumerate(self._names)
-            ]
-        )
-        if self.rules.algorithm == "rloo":
-            # RLOO reads policy and reference before it knows its advantages: both stand in what was read
-            kl = _kl(self._read[0], self._read[1], output["completion_mask"]) if len(self._read) > 1 else None
-            self.rollouts.read(range(n), kl)
-        return output
-
-    def _calculate_rewards(
-        self, inputs: Any, prompts: Sequence[Any], completions: Sequence[Any], completion_ids: Any
-    ) -> Any:
-        known = [self.told[name].prompt for name in self._names]
-        self._texts = [completion[0]["content"] for completion in completions]
-        self._scores = marked(self._all(), known, self._texts)
-        step = self.state.global_step + 1  # type: ignore[attr-defined]
-        for name, scores in self._scores.items():
-            bad = sum(not math.isfinite(x) for x in scores)
-            if bad:
-                raise TrainingError(
-                    f"step {step}: reward {name}: {bad} of {len(scores)} scores are no numbers; stopped"
-                )
-            self._constant[name] = self._constant[name] + 1 if max(scores) - min(scores) < 1e-9 else 0
-        if all(n >= STILL for n in self._constant.values()):
-            raise TrainingError(
-                f"step {step}: reward {' and '.join(self._constant)}: every answer of the last {STILL} steps has the "
-                "same score, so there is nothing to learn from; look at what the reward reads, or raise temperature"
-            )
-        if self.cost is not None:
-            mean = sum(self._scores[self.cost.name]) / len(known)
-            assert self.rules.cost is not None
-            self.price = max(0.0, self.price + self.rules.cost.rate * (mean - self.rules.cost.budget))
-            # Dai et al. 2023: reward less priced cost, scaled so that the step does not grow with the price
-            weights = [mark.weight / (1 + self.price) for mark in self.marks] + [-self.price / (1 + self.price)]
-            self.reward_weights = torch.tensor(weights)
-            self._metrics["train" if self.model.training else "eval"]["cost/price"].append(self.price)  # type: ignore[attr-defined]
-        return super()._calculate_rewards(inputs, prompts, completions, completion_ids)  # type: ignore[misc]
-
-    def scored(self, name: str) -> Callable[..., list[float]]:
-        """A mark as TRL asks for it; the scores are there already."""
-
-        def reward(**_: Any) -> list[float]:
-            return self._scores[name]
-
-        return reward
-
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)  # type: ignore[misc]
-        self._read.append(found[0].detach())
-        return found
-
-    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        self._read.clear()
-        loss = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
-        if self.rules.algorithm == "grpo" and self._read:
-            reference = inputs.get("ref_per_token_logps")
-            kl = None if reference is None else _kl(self._read[0], reference, inputs["completion_mask"])
-            self.rollouts.read(inputs["place"].tolist(), kl)
-        return loss
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)  # type: ignore[misc]
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"  # type: ignore[attr-defined]
-        (folder / "price.json").write_text(json.dumps(self.price), encoding="utf-8")
-
-    @contextmanager
-    def reference(self) -> Iterator[Any]:
-        """The policy as it was: its own copy, or the model beneath the adapter."""
-        model = self.accelerator.unwrap_model(self.model)  # type: ignore[attr-defined]
-        if hasattr(model, "peft_config"):
-            with model.disable_adapter():
-                yield model
-        else:
-            yield self.looked_back_at
-
-    looked_back_at: Any = None
-
-
-class GroupRelative(Reinforcing, GRPOTrainer):  # type: ignore[misc]
-    """GRPO."""
-
-
-class LeaveOneOut(Reinforcing, RLOOTrainer):  # type: ignore[misc]
-    """RLOO."""
+from align.training.reinforcing import GroupRelative, LeaveOneOut
+from align.training.rollouts import Rollouts, Told, Watching, set_aside, tell, write_parquet
 
 
 class Looks(TrainerCallback):  # type: ignore[misc]
@@ -256,11 +104,6 @@ def take_back(model: Any, folder: Path) -> None:
     with torch.no_grad():
         for name, value in load_file(folder / "weights.safetensors").items():
             own[name].copy_(value)
-
-
-def _kl(now: torch.Tensor, before: torch.Tensor, mask: torch.Tensor) -> list[float]:
-    """log π - log π_ref of each answer, in nats."""
-    return [float(x) for x in ((now - before) * mask).sum(-1)]
 
 
 def rlhf(
