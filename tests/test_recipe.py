@@ -284,7 +284,6 @@ def test_a_bad_set_is_refused_in_one_line(load: Load, assignment: str, expected:
 # ---- what a plan can say before any work
 
 UNMET = {
-    "rlhf": (BASE + "method: rlhf\n", "method: rlhf is not built yet"),
     "nothing to pretrain on": ("model: {scratch: {}}\ndata: {preferences: [{path: a}]}\n", "model.scratch: there is no text"),
     "no demonstrations": ("model: {folder: m}\ndata: {preferences: [{path: a}]}\nsft: {}\n", "sft: there are no demonstrations"),
     "no preferences": ("model: {folder: m}\ndata: {demonstrations: [{path: a}]}\nsft: {}\n", "dpo: there are no preferences"),
