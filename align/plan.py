@@ -27,6 +27,7 @@ from align.configs import (
     LabelStep,
     ModelConfig,
     Recipe,
+    RelabelConfig,
     RewardConfig,
     SamplingConfig,
 )
@@ -78,10 +79,12 @@ STAGES: Mapping[str, Stage] = {
                       needs={"model": "the model to ask", "data": "the prompts, as `prepare` makes them"}),
     "label": Stage(label, seeded=True,
                    needs={"candidates": "the answers to compare, as `generate` makes them", "data": "their prompts"},
-                   takes={"against": "another model's answers, where two models are compared"}),
+                   takes={"against": "another model's answers, where two models are compared",
+                          "label": "what was judged before, where some of it is to be judged again"}),
     "pair": Stage(pair, needs={"label": "the judgments, as `label` makes them", "candidates": "the answers judged",
                                "data": "their prompts"},
-                  takes={"judge": "a judge's judgments of the same answers, to be held against people's"}),
+                  takes={"judge": "a judge's judgments of the same answers, to be held against people's",
+                         "again": "judgments of some of them a second time, to learn how often a label is wrong"}),
     "dpo": Stage(dpo, seeded=True, computes=True,
                  needs={"model": "the model to tune", "data": "the preferences, as `pair` or `prepare` makes them"},
                  takes={"kept": "demonstrations to hold on to, as `prepare` makes them"}),
@@ -202,7 +205,19 @@ def _preferences(recipe: Recipe) -> Iterator[Step]:
         beside = LabelStep.of(recipe.label, ready=None, desk="judge", gold=None)
         yield Step("label/judge", "label", beside, told)
         read["judge"] = "label/judge"
+    if recipe.label.relabel is not None:
+        yield Step("label/again", "label", _once_more(recipe.label, recipe.label.relabel), {"label": "label", **told})
+        read["again"] = "label/again"
     yield Step("pair", "pair", recipe.pair, read)
+
+
+def _once_more(label: LabelConfig, again: RelabelConfig) -> LabelStep:
+    """The second judgments of some pairs, at the same desk but in a place of their own."""
+    if label.desk == "file" and (again.judgments is None or again.judgments == label.judgments):
+        raise RecipeError("label.relabel.judgments: missing; second judgments go to a file of their own")
+    argilla = label.argilla.model_copy(update={"dataset": f"{label.argilla.dataset}-again"})
+    own = {"judgments": again.judgments, "argilla": argilla, "share": again.share, "at_least": again.at_least}
+    return LabelStep.of(label, ready=None, relabel=None, gold=None, repeat_share=0.0, asks="again", **own)
 
 
 def _given_pairs(recipe: Recipe, path: str) -> tuple[str, Config]:

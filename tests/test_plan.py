@@ -78,7 +78,7 @@ def test_the_policy_before_dpo_is_its_reference(tmp_path: Path) -> None:
     assert reads(without, "evaluate/tuned/dpo_accuracy")["reference"] == reads(without, "dpo")["model"] == "base"
 
 
-BESIDE = "label: {judge: {urls: ['http://127.0.0.1:1/v1'], model: judge-1}}\n"
+BESIDE = "label: {judge: {urls: ['http://127.0.0.1:1/v1'], model: judge-1}, relabel: {}}\n"
 READY = {
     "data": (
         BASE.replace("data: {testbed: {}}", "data: {ready: d}") + "label: {desk: file, judgments: j}\n",

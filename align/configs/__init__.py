@@ -11,6 +11,7 @@ from align.configs.labels import (
     LabelConfig,
     LabelStep,
     PairConfig,
+    RelabelConfig,
     SimulatedPeople,
 )
 from align.configs.measure import (
@@ -70,6 +71,7 @@ __all__ = [
     "RLHFConfig",
     "RayConfig",
     "Recipe",
+    "RelabelConfig",
     "RewardConfig",
     "RuntimeConfig",
     "SFTConfig",

@@ -29,6 +29,18 @@ SERVERS = ("argilla", "judge")
 """Desks with knobs of their own, which name a result only where that desk is asked."""
 
 
+class RelabelConfig(Config):
+    """Judge some pairs once more, blind, to learn how often a label is wrong."""
+
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"judgments"})
+
+    share: float = Field(0.1, gt=0, le=1)
+    """Of the pairs that were judged; `at_least` so many, or all there are."""
+    at_least: int = Field(100, ge=1)
+    judgments: LocalPath | None = None
+    """For `desk: file`: the second judgments, in a file of their own."""
+
+
 class LabelConfig(StageConfig):
     """Stage `label`."""
 
@@ -56,6 +68,9 @@ class LabelConfig(StageConfig):
     gold: LocalPath | None = None
     """Pairs whose better answer is known (rows of `prompt`, `chosen`, `rejected`), mixed among the comparisons to see
     who finds it; nothing is trained on them."""
+    relabel: RelabelConfig | None = None
+    """Have some pairs judged once more by as many annotators at the same desk; how often the two labels differ becomes
+    the noise that majority labels carry into the loss (`epsilon` of each pair)."""
     round: int = Field(1, ge=1)
 
     @model_validator(mode="after")
@@ -65,16 +80,21 @@ class LabelConfig(StageConfig):
         return self
 
     def keyed(self) -> dict[str, Any]:
-        """Without the knobs of servers that are not asked."""
-        return {name: value for name, value in super().keyed().items() if name not in SERVERS or name == self.desk}
+        """Without the knobs of servers that are not asked, nor those of the second time, which is a step of its own."""
+        known = super().keyed()
+        return {name: known[name] for name in known if name not in (*SERVERS, "relabel") or name == self.desk}
 
 
 class LabelStep(LabelConfig):
     """What one step of the stage needs: what is compared."""
 
-    asks: Literal["pairs", "models"] = "pairs"
+    asks: Literal["pairs", "models", "again"] = "pairs"
     """`pairs` compares the candidates of each prompt with each other; `models` compares two models' answers to the
-    held-out prompts."""
+    held-out prompts; `again` compares some pairs once more that were judged before."""
+    share: float = Field(0.1, gt=0, le=1)
+    """With `asks: again`: of the pairs that were judged."""
+    at_least: int = Field(100, ge=1)
+    """With `asks: again`."""
     max_prompts: int | None = Field(None, ge=1)
     """At most so many prompts, chosen by hash."""
 

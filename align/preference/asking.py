@@ -37,7 +37,7 @@ def comparisons(
     chosen = []
     for prompt_id in prompts:
         answers = sorted(one.id for one in by_prompt.get(prompt_id, {}).values())
-        pairs = sorted(combinations(answers, 2), key=lambda pair: _hash("pair", seed, prompt_id, *pair))
+        pairs = sorted(combinations(answers, 2), key=lambda pair: ranked("pair", seed, prompt_id, *pair))
         for pair in pairs[:per_prompt]:
             ids = seated(pair, prompt_id, round=round, seed=seed)
             chosen.append(Comparison(prompt_id=prompt_id, candidate_ids=ids, guideline=guideline, round=round))
@@ -78,12 +78,27 @@ def of_models(
 
 def again(shown: Sequence[Comparison], *, share: float, seed: int) -> list[Comparison]:
     """That share of the comparisons with their sides swapped, chosen and put in order by hash."""
-    ranked = sorted(shown, key=lambda one: _hash("again", seed, one.pair_id))
+    chosen = sorted(shown, key=lambda one: ranked("again", seed, one.pair_id))
     return [
         Comparison(
             prompt_id=one.prompt_id, candidate_ids=one.candidate_ids[::-1], guideline=one.guideline, round=one.round
         )
-        for one in ranked[: round(share * len(ranked))]
+        for one in chosen[: round(share * len(chosen))]
+    ]
+
+
+def once_more(
+    pairs: Sequence[tuple[str, str, str]], *, guideline: str | None, round: int, seed: int
+) -> list[Comparison]:
+    """Pairs (a prompt and two answers, ids in order) as new comparisons of the next round, sides drawn anew."""
+    return [
+        Comparison(
+            prompt_id=prompt_id,
+            candidate_ids=seated((first, second), prompt_id, round=round + 1, seed=seed),
+            guideline=guideline,
+            round=round + 1,
+        )
+        for prompt_id, first, second in pairs
     ]
 
 
@@ -91,7 +106,7 @@ def woven(shown: Sequence[Comparison], known: Sequence[Comparison], *, seed: int
     """The comparisons in their order, with those whose answer is `known` in between where a hash puts them."""
     places: dict[int, list[Comparison]] = defaultdict(list)
     for one in known:
-        places[int.from_bytes(_hash("woven", seed, one.id)[:8], "big") % (len(shown) + 1)].append(one)
+        places[int.from_bytes(ranked("woven", seed, one.id)[:8], "big") % (len(shown) + 1)].append(one)
     found: list[Comparison] = []
     for place in range(len(shown) + 1):
         found += sorted(places[place], key=lambda one: one.id)
@@ -102,14 +117,14 @@ def woven(shown: Sequence[Comparison], known: Sequence[Comparison], *, seed: int
 def seated(pair: tuple[str, str], prompt_id: str, *, round: int, seed: int) -> tuple[str, str]:
     """Two answers, ids in order, as they are shown: a coin that the pair, the round and the seed throw."""
     first, second = pair
-    return (second, first) if _hash("side", seed, round, prompt_id, first, second)[0] & 1 else (first, second)
+    return (second, first) if ranked("side", seed, round, prompt_id, first, second)[0] & 1 else (first, second)
 
 
 def fewest(prompts: Mapping[str, Prompt], most: int | None) -> dict[str, Prompt]:
     """At most so many prompts, chosen by hash, in their order."""
     if most is None or len(prompts) <= most:
         return dict(prompts)
-    kept = set(sorted(prompts, key=lambda name: _hash("prompt", name))[:most])
+    kept = set(sorted(prompts, key=lambda name: ranked("prompt", name))[:most])
     return {name: one for name, one in prompts.items() if name in kept}
 
 
@@ -136,5 +151,6 @@ def _known(one: Candidate, prompts: Mapping[str, Prompt]) -> None:
         )
 
 
-def _hash(*parts: object) -> bytes:
+def ranked(*parts: object) -> bytes:
+    """A place among others that depends on these parts alone."""
     return hashlib.sha256(canonical(list(parts)).encode("utf-8")).digest()

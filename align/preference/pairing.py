@@ -48,13 +48,7 @@ def pair(
     compare nothing. Pairs stand in the prompts' order, then by candidate ids. `noise` says how likely a pair's label is
     wrong, where that was audited. RecordError where votes are to be weighed and no pair was judged by two.
     """
-    tallies = tally(judgments)
-    weights = weigh(tallies) if settings.label == "weighted" else None
-    if settings.label == "weighted" and weights is None:
-        raise RecordError(
-            "pair.label: `weighted` learns who is right from pairs that several people judged, and there is none; "
-            "use `majority`, or raise label.annotators_per_comparison"
-        )
+    tallies, weights = weighed(judgments, settings)
     place = {prompt_id: i for i, prompt_id in enumerate(prompts)}
     dropped: Counter[str] = Counter()
     preferences: list[Preference] = []
@@ -83,6 +77,24 @@ class Result:
     support: float
     """What `min_agreement` is held against: the share of votes for the leader, or the weighed label."""
     confidence: float
+
+
+def weighed(judgments: Iterable[Judgment], settings: PairConfig) -> tuple[list[Tally], Weights | None]:
+    """The votes on every pair, and what they weigh where the recipe has them weighed."""
+    tallies = tally(judgments)
+    weights = weigh(tallies) if settings.label == "weighted" else None
+    if settings.label == "weighted" and weights is None:
+        raise RecordError(
+            "pair.label: `weighted` learns who is right from pairs that several people judged, and there is none; "
+            "use `majority`, or raise label.annotators_per_comparison"
+        )
+    return tallies, weights
+
+
+def results(judgments: Iterable[Judgment], settings: PairConfig) -> list[tuple[Tally, Result]]:
+    """What the votes on every pair come to."""
+    tallies, weights = weighed(judgments, settings)
+    return [(one, result(one, label=settings.label, weights=weights)) for one in tallies]
 
 
 def result(one: Tally, *, label: Label, weights: Weights | None = None) -> Result:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from align.data.gold import read as gold_pairs
 from align.data.rows import sha256
 from align.errors import RecipeError, RecordError, Waiting
 from align.ports import Desk, Inputs, Tools
-from align.preference import asking, people
+from align.preference import asking, people, relabelled
+from align.preference.votes import tally
 from align.records import Annotator, Candidate, Comparison, Judgment, Prompt, canonical
 from align.store import jsonl
 from align.testbed.desk import SimulatedDesk
@@ -97,7 +98,9 @@ def asked_of(config: LabelStep, inputs: Inputs, tools: Tools) -> Asked:
     candidates = list(jsonl.read(inputs["candidates"].path / "candidates.jsonl", Candidate))
     guideline = sha256(Path(config.guideline)) if config.guideline is not None else None
     unshown: tuple[tuple[str, str], ...] = ()
-    if config.asks == "models":
+    if config.asks == "again":
+        shown = _again(config, inputs, prompts, guideline, tools)
+    elif config.asks == "models":
         if "against" not in inputs:
             raise RecipeError("label: input `against` is missing: the other model's answers; give --in against=PATH")
         others = list(jsonl.read(inputs["against"].path / "candidates.jsonl", Candidate))
@@ -133,6 +136,19 @@ def asked_of(config: LabelStep, inputs: Inputs, tools: Tools) -> Asked:
         len(repeats),
         unshown,
     )
+
+
+def _again(
+    config: LabelStep, inputs: Inputs, prompts: Mapping[str, Prompt], guideline: str | None, tools: Tools
+) -> list[Comparison]:
+    """Some of the pairs that were judged, as comparisons of the next round."""
+    if "label" not in inputs:
+        raise RecipeError("label: input `label` is missing: what was judged before; give it with --in label=PATH")
+    tallies = tally(jsonl.read(inputs["label"].path / "judgments.jsonl", Judgment))
+    source = {name: (one.source or "").partition(":")[0] for name, one in prompts.items()}
+    taken = relabelled.chosen(tallies, share=config.share, at_least=config.at_least, source=source, seed=tools.seed)
+    pairs = sorted((one.prompt_id, one.first, one.second) for one in taken)
+    return asking.once_more(pairs, guideline=guideline, round=config.round, seed=tools.seed)
 
 
 def words(one: Candidate) -> int:

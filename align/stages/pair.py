@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from align.configs import PairConfig
 from align.data.splits import opening, prompt_key, side
 from align.errors import RecordError
 from align.ports import Inputs, Tools
-from align.preference import people
+from align.preference import judges, people, relabelled
 from align.preference.annotators import wilson
-from align.preference.pairing import pair
+from align.preference.pairing import pair, results, unfit
+from align.preference.votes import Tally
 from align.records import Candidate, Judgment, Preference, Prompt, canonical
 from align.store import jsonl
 
-VERSION = 4
+VERSION = 5
 MOST_FLAGGED = 0.5
 """Share of the judgments that may come from annotators whose manner is suspect, unless the recipe accepts more."""
 
@@ -30,7 +32,8 @@ def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     joined(judgments, prompts, candidates)
     words = {name: len(one.text.split()) for name, one in candidates.items()}
     told = people.told(judgments, words=words, **_gold(inputs["label"].path))
-    paired = pair(judgments, prompts=prompts, candidates=candidates, settings=config)
+    again = second_labels(judgments, _said(inputs, "again"), config)
+    paired = pair(judgments, prompts=prompts, candidates=candidates, settings=config, noise=again.of)
     if not paired.preferences:
         reasons = ", ".join(f"{n} {reason}" for reason, n in paired.dropped.items()) or "nothing was judged"
         raise RecordError(f"pair: 0 usable pairs of {paired.n_compared}: {reasons}")
@@ -58,8 +61,54 @@ def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         "provenance": dict(sorted(Counter(one.provenance or "none" for one in paired.preferences).items())),
         "rule": config.label,
         **told,
+        "judges": judges.told([*judgments, *_said(inputs, "judge")]),
+        "relabelled": again.told,
+        "mean_epsilon": _mean([one.epsilon for one in paired.preferences if one.epsilon is not None]),
+        "mean_label": _mean([one.label for one in paired.preferences]),
     }
     (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Again:
+    """What judging some pairs once more has shown."""
+
+    of: Callable[[Tally], float | None]
+    """How likely the label of a pair is wrong."""
+    told: dict[str, Any] | None = None
+
+
+def second_labels(first: Sequence[Judgment], second: Sequence[Judgment], config: PairConfig) -> Again:
+    """The noise of the labels that `config` makes, by the pairs that were judged twice; RecordError where it is all."""
+    if not second:
+        return Again(lambda _: None)
+    labels = [
+        (one, said.leader)
+        for one, said in results(first, config)
+        if said.leader is not None and unfit(one, said, config) is None
+    ]
+    others = {(one.prompt_id, one.first, one.second): said.leader for one, said in results(second, config)}
+    whole, strata = relabelled.noise(labels, others), relabelled.by_stratum(labels, others)
+    if whole is None:
+        raise RecordError(
+            f"pair: {len(others)} pairs were judged again, and none of them has a winner both times; "
+            "look at the guideline, or leave label.relabel out"
+        )
+    if whole.epsilon >= relabelled.MOST_NOISE:
+        raise RecordError(
+            f"pair: of {whole.n} pairs that were judged again, {whole.disagree.share:.0%} went the other way: "
+            "the labels are noise; look at the guideline and at who judged"
+        )
+    rows = {"all": asdict(whole), **{name: asdict(found) for name, found in strata.items()}}
+    return Again(relabelled.epsilons(whole, strata), {"rule": config.label, "n_judgments": len(second), "noise": rows})
+
+
+def _said(inputs: Inputs, name: str) -> list[Judgment]:
+    return list(jsonl.read(inputs[name].path / "judgments.jsonl", Judgment)) if name in inputs else []
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def trusted(told: Mapping[str, Any], config: PairConfig) -> None:

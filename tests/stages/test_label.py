@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from align.configs import LabelConfig, SimulatedPeople
+from align.configs import JudgeConfig, LabelConfig, LabelStep, SimulatedPeople
 from align.errors import RecipeError, RecordError, Waiting
+from align.ports import Told
 from align.preference.asking import comparisons
-from align.records import Annotator, Candidate, Comparison, Judgment, Message, Ordering, Prompt
+from align.records import Annotator, Candidate, Comparison, Judgment, Message, Ordering, Preference, Prompt
 from align.stages import label
 from align.stages.label import covered, sift
 from align.store import jsonl
@@ -206,3 +207,106 @@ def test_a_guideline_enters_the_name_of_each_comparison(tmp_path):
     names = [{one.id for one in jsonl.read(out / "comparisons.jsonl", Comparison)} for out in (plain, guided)]
     assert not names[0] & names[1]
     assert str(tmp_path) not in (guided / "comparisons.jsonl").read_text()
+
+
+def test_a_share_is_shown_again_swapped_and_joins_the_pair_it_repeats(tmp_path):
+    out = run(tmp_path, LabelConfig(comparisons_per_prompt=2, repeat_share=0.5))
+    summary = json.loads((out / "summary.json").read_text())
+    put_up = list(jsonl.read(out / "comparisons.jsonl", Comparison))
+    assert (summary["n_comparisons"], summary["n_shown_again"], len(put_up)) == (36, 12, 36)
+    by_pair = Counter(one.pair_id for one in put_up)
+    assert sorted(by_pair.values()) == [1] * 12 + [2] * 12
+    first, second = put_up[:24], put_up[24:]
+    assert {one.candidate_ids[::-1] for one in second} <= {one.candidate_ids for one in first}
+    assert sum(row["consistent"]["n"] for row in summary["annotators"]) == 12 * 3, "the same three judge it again"
+
+
+def test_known_answers_stand_among_the_others_and_are_judged_apart(tmp_path):
+    known = [one for one in tasks.prompts(make_world(1), 30, 1) if one.meta["kind"] == "fact"]
+    rows = [
+        Preference(
+            prompt=one.messages,
+            chosen=(Message(role="assistant", content=f"Gladly. {one.meta['stem']} {one.meta['expected']}."),),
+            rejected=(Message(role="assistant", content="Hm."),),
+            meta=one.meta,
+        )
+        for one in known
+    ]
+    jsonl.write(tmp_path / "gold.jsonl", rows)
+    people = SimulatedPeople(careful=2, first_biased=0, spammers=1, noise=0)
+    config = LabelConfig(comparisons_per_prompt=2, gold=str(tmp_path / "gold.jsonl"), people=people)
+    out = run(tmp_path, config)
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["n_gold"], summary["n_comparisons"], summary["n_judgments"]) == (10, 34, 72)
+    assert {row["name"]: row["gold"]["share"] for row in summary["annotators"]} == {
+        "careful-1": 1.0, "careful-2": 1.0, "spammer-1": pytest.approx(0.5, abs=0.4),
+    }  # fmt: skip
+    gold = {row["comparison_id"] for _, row in jsonl.rows(out / "gold.jsonl")}
+    put_up = [one.id for one in jsonl.read(out / "comparisons.jsonl", Comparison)]
+    places = [i for i, name in enumerate(put_up) if name in gold]
+    assert len(gold) == 10
+    assert places[0] < 12 < places[-1], "not all at one end"
+    assert not gold & {one.comparison_id for one in jsonl.read(out / "judgments.jsonl", Judgment)}
+    assert len(list(jsonl.read(out / "gold_judgments.jsonl", Judgment))) == 30
+
+
+def test_gold_that_knows_no_better_answer_is_refused_by_its_line(tmp_path):
+    file = tmp_path / "gold.jsonl"
+    row = {"prompt": "Q?", "chosen": "A.", "rejected": "B."}
+    file.write_text(json.dumps(row) + "\n" + json.dumps({**row, "chosen": "B.", "rejected": "A."}) + "\n")
+    with pytest.raises(RecordError, match=r"gold\.jsonl:2: prefers the answer that another row rejects"):
+        run(tmp_path, LabelConfig(gold=str(file)))
+    file.write_text(json.dumps({**row, "rejected": "A."}) + "\n")
+    with pytest.raises(RecordError, match=r"gold\.jsonl:1: chosen equals rejected"):
+        run(tmp_path, LabelConfig(gold=str(file)), out="again")
+
+
+def test_pairs_are_put_up_once_more_in_another_round_without_what_was_said(tmp_path):
+    first = run(tmp_path, LabelConfig(comparisons_per_prompt=2), out="first")
+    inputs = {name: artifact(tmp_path / name) for name in ("candidates", "data")}
+    (tmp_path / "again").mkdir()
+    config = LabelStep(asks="again", share=0.25, at_least=5)
+    label.run(config, {**inputs, "label": artifact(first)}, tmp_path / "again", TestTools(tmp_path / "work"))
+    before = {one.id: one for one in jsonl.read(first / "comparisons.jsonl", Comparison)}
+    after = list(jsonl.read(tmp_path / "again/comparisons.jsonl", Comparison))
+    assert len(after) == 6
+    assert {one.round for one in after} == {2}
+    assert not {one.id for one in after} & set(before)
+    assert {frozenset(one.candidate_ids) for one in after} <= {frozenset(one.candidate_ids) for one in before.values()}
+    with pytest.raises(RecipeError, match=r"input `label` is missing"):
+        label.run(config, inputs, tmp_path / "again", TestTools(tmp_path / "work"))
+
+
+def test_a_judge_is_asked_both_ways_and_what_it_could_not_say_waits_for_nobody(tmp_path):
+    asked: list[Comparison] = []
+
+    class Judging:
+        def publish(self, prompts: Any, candidates: Any, put_up: list[Comparison]) -> None:
+            asked.extend(put_up)
+
+        def pull(self) -> list[Judgment]:
+            return [says(one, "judge m", provenance="judge") for one in asked[2:]]
+
+        def told(self) -> Told:
+            rows = [
+                {"reason": "unreadable: no verdict", "comparison_id": one.id, "reply": "11/10"} for one in asked[:2]
+            ]
+            return Told({"n_read": len(asked) - 2}, rows, frozenset(one.id for one in asked[:2]))
+
+        def where(self) -> str:
+            return "nowhere"
+
+    (tmp_path / "work").mkdir()
+    config = LabelConfig(desk="judge", judge=JudgeConfig(urls=("http://127.0.0.1:1/v1",), model="m"))
+    for name in ("candidates", "data", "out"):
+        (tmp_path / name).mkdir()
+    jsonl.write(tmp_path / "candidates/candidates.jsonl", answers())
+    jsonl.write(tmp_path / "data/prompts.jsonl", PROMPTS.values())
+    inputs = {name: artifact(tmp_path / name) for name in ("candidates", "data")}
+    label.run(config, inputs, tmp_path / "out", TestTools(tmp_path / "work", desk=lambda _: Judging()))
+    assert len(asked) == 72
+    assert set(Counter(one.pair_id for one in asked).values()) == {2}
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["set_aside"] == {"unreadable: no verdict": 2}
+    assert summary["desk"] == {"n_read": 70}
+    assert summary["n_judgments"] == 70
