@@ -4,6 +4,7 @@ A knob that changes a result stands here and enters the keys of what it changes.
 for what they resolve to when that can change a result (`dtype`, `engine`).
 """
 
+from align.configs.adapters import IA3, LoRA, PromptTuning
 from align.configs.base import Config
 from align.configs.data import DataConfig, DataFile, Testbed
 from align.configs.judge import JudgeConfig
@@ -40,9 +41,10 @@ from align.configs.sampling import (
     Writer,
 )
 from align.configs.survey import Survey
-from align.configs.training import DPOConfig, Keep, LoRA, SFTConfig, TrainingConfig
+from align.configs.training import DPOConfig, Keep, SFTConfig, TrainingConfig
 
 __all__ = [
+    "IA3",
     "AuditConfig",
     "BenchmarkData",
     "BenchmarkStep",
@@ -68,6 +70,7 @@ __all__ = [
     "ModelConfig",
     "PairConfig",
     "PeopleConfig",
+    "PromptTuning",
     "RLHFConfig",
     "RayConfig",
     "Recipe",

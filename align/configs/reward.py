@@ -38,6 +38,17 @@ class RewardConfig(TrainingConfig):
     their own. A reward model and the one that watches over it take one half each."""
 
     @model_validator(mode="after")
+    def _a_head_can_learn_beside(self) -> Self:
+        if self.prompt_tuning is not None or self.new_tokens or (self.lora is not None and self.lora.base != "float32"):
+            raise ValueError(
+                "reward: prompt_tuning, new_tokens and a quantised base are not for reward models; "
+                "use lora, ia3 or a full fine-tune"
+            )
+        if self.keep.replay or self.keep.kl or self.keep.ewc or self.keep.l2_sp:
+            raise ValueError("keep: a reward model predicts no text that could be held on to; leave `keep` out")
+        return self
+
+    @model_validator(mode="after")
     def _ties_are_of_pairs(self) -> Self:
         if self.ties == "rao_kupper" and self.ranked == "plackett_luce":
             raise ValueError("ties: `rao_kupper` knows pairs alone; set ranked: pairs, or ties: half")

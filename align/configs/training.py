@@ -6,17 +6,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from align.configs.adapters import IA3, LoRA, PromptTuning
 from align.configs.base import Config, LocalPath, StageConfig
-
-
-class LoRA(Config):
-    """A low-rank adapter (Hu et al. 2021, arXiv:2106.09685) instead of a full fine-tune."""
-
-    rank: int = Field(16, ge=1)
-    alpha: int = Field(32, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    targets: str | tuple[str, ...] = "all-linear"
-    """Module names, or `all-linear`."""
 
 
 class Keep(Config):
@@ -57,6 +48,15 @@ class TrainingConfig(StageConfig):
     max_tokens: int = Field(1024, ge=8)
     """Longest row in tokens, prompt and answer together."""
     lora: LoRA | None = None
+    ia3: IA3 | None = None
+    prompt_tuning: PromptTuning | None = None
+    freeze: tuple[str, ...] = ()
+    """Parameters of a full fine-tune that stay as they are, as patterns: `model.embed_tokens.*`, `*.layers.[0-3].*`."""
+    new_tokens: tuple[str, ...] = ()
+    """Tokens added to the vocabulary, whose vectors begin as the mean of all and are learnt, beside an adapter too."""
+    merge_tolerance: float = Field(1.0e-4, gt=0)
+    """Nats a token, at most, by which a model with its adapter merged may part from the model that was trained (mean
+    KL on training rows); past it nothing is saved."""
     eval_every: int | None = Field(None, ge=1)
     """Steps between losses on held-out rows; by default at the end of each epoch's tenth."""
     eval_rows: int = Field(256, ge=1)
@@ -72,6 +72,19 @@ class TrainingConfig(StageConfig):
     attention of its own, rows are padded as TRL pads them. The numbers differ by rounding alone."""
     keep_optimizer: bool = False
     """Keep the last checkpoint's optimizer state in the artifact; by default it goes when the stage is sealed."""
+
+    @model_validator(mode="after")
+    def _one_way_of_learning(self) -> Self:
+        given = [name for name in ("lora", "ia3", "prompt_tuning") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{given[1]}: stands beside {given[0]}, and only one of them can be; leave one out")
+        if given and self.freeze:
+            raise ValueError(f"freeze: {given[0]} freezes every weight of the base already; leave `freeze` out")
+        if self.new_tokens and given and given != ["lora"]:
+            raise ValueError(f"new_tokens: {given[0]} cannot learn them; use lora or a full fine-tune")
+        if self.new_tokens and self.lora is not None and self.lora.base != "float32":
+            raise ValueError("new_tokens: a quantised base cannot take them; set lora.base: float32")
+        return self
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Self:

@@ -85,6 +85,10 @@ def save_adapter(model: Any, folder: Path) -> None:
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text("utf-8"))
     settings["base_model_name_or_path"] = None
+    if settings.get("tokenizer_name_or_path"):
+        # a learnt prompt is read back from its vectors; where the text that it began as was cut up is of no use
+        settings |= {"tokenizer_name_or_path": None, "prompt_tuning_init": "RANDOM"}
+        settings |= {"prompt_tuning_init_text": None, "tokenizer_kwargs": None}
     for key in ("target_modules", "exclude_modules", "modules_to_save"):
         if isinstance(settings.get(key), list):
             settings[key].sort()

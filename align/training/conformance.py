@@ -15,9 +15,9 @@ import torch
 
 from align.configs import LoRA
 from align.errors import AlignError
-from align.models.build import adapter_config
 from align.models.chat import Chat
 from align.models.load import end_ids, load_model, load_tokenizer
+from align.models.peft import lora_config
 from align.preference.objectives import dpo_loss
 from align.training.roads import QUESTIONS, Answer, Read, Roads, Taken, alone, conversations, own_roads, pairs
 
@@ -127,7 +127,7 @@ def with_adapter(model: Any) -> Any:
     from peft import get_peft_model
 
     torch.manual_seed(0)
-    adapted = get_peft_model(copy.deepcopy(model), adapter_config(LoRA(rank=4, alpha=8), model)).eval()
+    adapted = get_peft_model(copy.deepcopy(model), lora_config(LoRA(rank=4, alpha=8), model, "CAUSAL_LM")).eval()
     for name, p in adapted.named_parameters():
         if "lora_" in name:
             p.data.normal_(std=0.02)

@@ -128,7 +128,7 @@ def dpo(
     """Write `model/`, with LoRA also `adapter/`, `log.jsonl` and `summary.json`; the reference is `model`."""
     loop.ready(workshop.runtime)
     score_answers_only()
-    policy, tokenizer, adapter = build(model, config.lora, workshop.runtime)
+    policy, tokenizer, adapter = build(model, config, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
     most = min(config.max_tokens, context(policy))
     train, counts = table(data, chat, most=most)
@@ -148,17 +148,18 @@ def dpo(
         packed=config.packed,
     )
     # in bfloat16 an answer's log-probability is good to some tenths of a nat, depending on its neighbours in the batch
-    trainer.add_callback(
-        StartsAtReference(tolerance=config.beta * (1.0 if workshop.runtime.dtype == "bfloat16" else 1e-2))
-    )
+    if config.prompt_tuning is None:  # vectors put before the text are there from the first step on
+        trainer.add_callback(
+            StartsAtReference(tolerance=config.beta * (1.0 if workshop.runtime.dtype == "bfloat16" else 1e-2))
+        )
     trainer.anchor = Anchor(
         config.keep, kept, trainer.model, chat, most=most, seed=workshop.seed, adapter=adapter is not None
     )
     loop.run(trainer, "dpo", workshop, patience=config.early_stopping)
-    loop.save_result(trainer, tokenizer, out)
+    merged = loop.save_result(trainer, tokenizer, out, config, model)
     loop.keep_optimizer(config, out, workshop)
     loop.write_log(out, trainer)
-    loop.write_summary(out, {"steps": pace.total, "train": counts, "held_out": test_counts})
+    loop.write_summary(out, {"steps": pace.total, "train": counts, "held_out": test_counts} | loop.told(merged))
 
 
 def table(path: Path, chat: Chat, *, most: int) -> tuple[Dataset, dict[str, int]]:

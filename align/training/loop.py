@@ -79,9 +79,11 @@ def checkpoints_in(workshop: Workshop) -> Path:
 def run(trainer: Any, what: str, workshop: Workshop, *, patience: int | None = None) -> None:
     """Train to the end, going on from the newest whole checkpoint if there is one; with `patience`, stop early."""
     from align.training.guards import AtItsEnd, Patience, Watch, finite_weights, memory, quiet, some_trainable
+    from align.training.merging import float_adapters
 
     quiet(trainer)
     some_trainable(trainer.model)
+    float_adapters(trainer.model)
     checkpoint = newest_whole_checkpoint(checkpoints_in(workshop))
     if checkpoint is not None:
         trainer.args.eval_on_start = False
@@ -104,6 +106,11 @@ def write_summary(out: Path, summary: dict[str, Any]) -> None:
     (out / "summary.json").write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def told(merged: dict[str, float] | None) -> dict[str, Any]:
+    """What a summary says of an adapter that was folded in."""
+    return {} if merged is None else {"merged": merged}
+
+
 def write_log(out: Path, trainer: Any) -> None:
     """`log.jsonl`."""
     from align.training.log import log_rows
@@ -120,14 +127,24 @@ def keep_optimizer(config: TrainingConfig, out: Path, workshop: Workshop) -> Non
             shutil.copyfile(checkpoint / name, out / "optimizer" / name)
 
 
-def save_result(trainer: Any, tokenizer: Any, out: Path) -> None:
-    """`model/`, whole and in float32; with an adapter also `adapter/`, which names no base path."""
+def save_result(
+    trainer: Any, tokenizer: Any, out: Path, config: TrainingConfig | None = None, base: Path | None = None
+) -> dict[str, float] | None:
+    """`model/`, whole and in float32; with an adapter also `adapter/`, which names no base path.
+
+    The adapter is folded in, and the two models are compared as `config` asks; how far apart they are.
+    """
     from align.models.load import save, save_adapter
 
     model = trainer.accelerator.unwrap_model(trainer.model)
+    apart = None
     if hasattr(model, "peft_config"):
+        from align.training.merging import some_rows, whole
+
         save_adapter(model, out / "adapter")
-        model = model.merge_and_unload()
+        rows = some_rows(trainer.train_dataset)
+        model, apart = whole(model, tokenizer, out / "adapter", base, config or TrainingConfig(), rows)
     # TRL hangs its own forward on the instance; the class's is what a saved model has
     model.__dict__.pop("forward", None)
     save(model.cpu(), tokenizer, out / "model")
+    return apart

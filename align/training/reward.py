@@ -18,9 +18,10 @@ from align.errors import TrainingError
 from align.evals.calibration import ScoredPair, held_out
 from align.evals.evidence import n_words
 from align.models import trees
-from align.models.build import adapter_config, attention_for
+from align.models.build import attention_for
 from align.models.chat import Chat
 from align.models.load import context, save
+from align.models.peft import adapter_config, freeze
 from align.models.reward import load_reward, new_reward, scores, take_packs
 from align.ports import Workshop
 from align.records import Preference
@@ -93,9 +94,9 @@ def reward(config: RewardConfig, model: Path | None, train: Files, test: Files, 
     test_rows, test_counts = table(test, chat, config, most=most) if any(test.values()) else (None, None)
     told = None if test_rows is None else loop.at_most(test_rows, config.eval_rows, lengths(test_rows))
     pace = loop.Pace.of(config, len(rows))
-    adapter = None if config.lora is None else adapter_config(config.lora, scorer)
-    if adapter is not None:
-        adapter.task_type, adapter.modules_to_save = "SEQ_CLS", ["score"]
+    if config.freeze:
+        freeze(scorer, config.freeze)
+    adapter = adapter_config(config, scorer, tokenizer, task="SEQ_CLS")
     why = trees.why_unsupported(scorer)
     if why is not None:
         workshop.note(f"this model is not run over packed prompt trees, but padded as TRL does: {why}")
@@ -113,10 +114,11 @@ def reward(config: RewardConfig, model: Path | None, train: Files, test: Files, 
     if why is None:
         take_packs(trainer.model)
     loop.run(trainer, "reward", workshop, patience=config.early_stopping)
-    loop.save_result(trainer, tokenizer, out)
+    merged = loop.save_result(trainer, tokenizer, out, config, model)
     loop.keep_optimizer(config, out, workshop)
     loop.write_log(out, trainer)
     summary: dict[str, Any] = {"steps": pace.total, "train": counts, "held_out": test_counts}
+    summary |= loop.told(merged)
     if test["preferences"] is not None:
         found = scored(out / "model", test["preferences"], most=most, workshop=workshop)
         jsonl.write(out / "held_out.jsonl", (asdict(pair) for pair in found))

@@ -121,10 +121,11 @@ def lengths(dataset: Dataset) -> list[int]:
 class Collator:
     """Groups of a batch with their comparisons, by the numbers of the N conversations: as flat rows, or as a block."""
 
-    def __init__(self, pad_id: int, rules: RewardConfig, *, packed: bool) -> None:
+    def __init__(self, pad_id: int, rules: RewardConfig, *, packed: bool, share: int = packing.SHARE) -> None:
         self.pad_id = pad_id
         self.rules = rules
         self.packed = packed
+        self.share = share
 
     def __call__(self, groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         sizes = [len(group["answer_ids"]) for group in groups]
@@ -148,7 +149,7 @@ class Collator:
 
     def _flat(self, groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         trees = [packing.Group(tuple(g["prompt_ids"]), tuple(map(tuple, g["answer_ids"]))) for g in groups]
-        packs = packing.pack(trees, keep_last=True)
+        packs = packing.pack(trees, share=self.share, keep_last=True)
         place = {name: n for n, name in enumerate(name for pack in packs for name in pack.names)}
         order = [place[g, k] for g, group in enumerate(groups) for k in range(len(group["answer_ids"]))]
         return {"packs": packs, "order": torch.tensor(order)}

@@ -47,7 +47,7 @@ def sft(
     """Write `model/`, with LoRA also `adapter/`, `log.jsonl` and `summary.json`."""
     loop.ready(workshop.runtime)
     score_answers_only()
-    policy, tokenizer, adapter = build(model, config.lora, workshop.runtime)
+    policy, tokenizer, adapter = build(model, config, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
     most = min(config.max_tokens, context(policy))
     train, counts = table(data, chat, config, most=most)
@@ -66,10 +66,10 @@ def sft(
         config.keep, kept, trainer.model, chat, most=most, seed=workshop.seed, adapter=adapter is not None
     )
     loop.run(trainer, "sft", workshop, patience=config.early_stopping)
-    loop.save_result(trainer, tokenizer, out)
+    merged = loop.save_result(trainer, tokenizer, out, config, model)
     loop.keep_optimizer(config, out, workshop)
     loop.write_log(out, trainer)
-    loop.write_summary(out, {"steps": pace.total, "train": counts, "held_out": test_counts})
+    loop.write_summary(out, {"steps": pace.total, "train": counts, "held_out": test_counts} | loop.told(merged))
 
 
 def table(path: Path, chat: Chat, config: SFTConfig, *, most: int) -> tuple[Dataset, dict[str, int]]:

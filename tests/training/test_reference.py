@@ -36,7 +36,7 @@ def test_an_adapter_that_has_learned_something_changes_nothing_in_the_reference(
     place = Place(tmp_path / "first")
     loop.ready(place.runtime)
     score_answers_only()
-    policy, tokenizer, adapter = build(world.model, config.lora, place.runtime)
+    policy, tokenizer, adapter = build(world.model, config, place.runtime)
     rows, _ = table(world.preferences, Chat(tokenizer, end_ids(policy, tokenizer)), most=context(policy))
     pace = loop.Pace.of(config, len(rows))
     trainer = Preferring(workshop=place, model=policy, args=arguments(config, pace, place, has_held_out=False),

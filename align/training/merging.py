@@ -1,0 +1,142 @@
+"""From an adapter to a whole model: folded in, and held to what was trained before anything is saved.
+
+N rows of tokens, T tokens of a row, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from align.configs import TrainingConfig
+from align.errors import TrainingError
+from align.models import peft
+
+ROWS, TOKENS = 8, 64
+"""What the two models are compared on: so many training rows, so many tokens of each at most."""
+AVOIDED = 20.0
+"""How far below zero the logit of a token that stands for a learnt vector is to lie."""
+
+
+def float_adapters(model: Any) -> None:
+    """Adapters learn in float32: TRL puts those on a quantised base in bfloat16, which loses small updates."""
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
+            parameter.data = parameter.data.float()
+
+
+def whole(
+    model: Any, tokenizer: Any, adapter: Path, base: Path | None, config: TrainingConfig, rows: Sequence[list[int]]
+) -> tuple[Any, dict[str, float]]:
+    """A plain model that does what `model`, a PEFT model, does; and how far the two are apart on `rows`.
+
+    `adapter` is the folder it was saved in, `base` the folder it began as. TrainingError past `config.merge_tolerance`.
+    """
+    model = model.eval()
+    before = [predicted(model, ids) for ids in rows]
+    prefix: list[int] = []
+    if config.prompt_tuning is not None:
+        merged, prefix = spelt_out(model, tokenizer, rows)
+    elif config.lora is not None and config.lora.base != "float32":
+        from peft import PeftModel
+
+        assert base is not None, "a quantised base is known by its folder"
+        plain = peft.quantised(base, config.lora.base, compute="float32", attention="sdpa").dequantize().float()
+        merged = PeftModel.from_pretrained(plain, str(adapter), local_files_only=True).merge_and_unload(safe_merge=True)
+        # it is a plain model now: no trace of the format in which its base was frozen
+        if hasattr(merged.config, "quantization_config"):
+            del merged.config.quantization_config
+    else:
+        merged = model.merge_and_unload(safe_merge=True)
+    apart = distance(before, [predicted(merged.eval(), prefix + ids)[len(prefix) :] for ids in rows])
+    worst = max((apart[name] for name in ("kl", "score") if name in apart), default=0.0)
+    if not worst <= config.merge_tolerance:
+        raise TrainingError(
+            f"merging: the model with its adapter folded in is {worst:.1e} away from the one that was trained, "
+            f"{config.merge_tolerance:g} allowed (merge_tolerance), over {int(apart['n_tokens'])} tokens; nothing is "
+            "saved; train in full, or without a quantised base"
+        )
+    return merged, {name: float(f"{value:.1e}") if name in ("kl", "score") else value for name, value in apart.items()}
+
+
+def predicted(model: Any, ids: list[int]) -> torch.Tensor:
+    """[T, V] nats of every next token in float32; of a reward model [1, 1], its score."""
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0].float()
+    if logits.shape[-1] == 1 or logits.ndim == 1:
+        return logits.reshape(1, 1).cpu()
+    # what stands before the text (learnt vectors) predicts nothing that is asked for here
+    return torch.log_softmax(logits[-len(ids) :], dim=-1).cpu()
+
+
+def distance(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> dict[str, float]:
+    """Mean KL(before ‖ after) in nats a token and share of equal first choices; or the largest change of a score."""
+    n = float(sum(len(one) for one in before))
+    if not before:
+        return {"n_tokens": 0.0}
+    if before[0].shape[-1] == 1:
+        return {"score": max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)), "n_tokens": n}
+    kl, same = 0.0, 0.0
+    for p_TV, q_TV in zip(before, after, strict=True):
+        q_TV = q_TV[:, : p_TV.shape[1]]
+        kl += float((p_TV.exp() * (p_TV - q_TV)).double().sum())
+        same += float((p_TV.argmax(-1) == q_TV.argmax(-1)).sum())
+    return {"kl": max(kl / n, 0.0), "top1": same / n, "n_tokens": n}
+
+
+def spelt_out(model: Any, tokenizer: Any, rows: Sequence[list[int]]) -> tuple[Any, list[int]]:
+    """Learnt vectors as tokens: the base with them in its embedding, its template beginning with them; and their ids.
+
+    In the head, untied from the embedding, they are what gives a logit of -`AVOIDED` on the last hidden states of `rows`
+    (by least squares), so that they are hardly ever predicted; how hardly is what the comparison says.
+    """
+    from tokenizers import AddedToken
+
+    vectors_NC = model.prompt_encoder[model.active_adapter].embedding.weight.detach().clone()
+    base = model.get_base_model()
+    tokens = [f"<|learnt_{i}|>" for i in range(len(vectors_NC))]
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in tokens], special_tokens=True)
+    ids = [int(tokenizer.convert_tokens_to_ids(token)) for token in tokens]
+    embedding = base.get_input_embeddings()
+    if len(tokenizer) > len(embedding.weight):
+        base.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        embedding = base.get_input_embeddings()
+    if peft.tied(base):
+        base.get_output_embeddings().weight = torch.nn.Parameter(embedding.weight.detach().clone())
+    base.config.tie_word_embeddings = False
+    base.config.get_text_config().tie_word_embeddings = False
+    with torch.no_grad():
+        embedding.weight[ids] = vectors_NC.to(embedding.weight)
+        states = [_last_states(base, ids + row)[len(ids) :] for row in rows]
+        if states:
+            states_RC = torch.cat(states)
+            away_C1 = torch.linalg.lstsq(states_RC, states_RC.new_full((len(states_RC), 1), -AVOIDED)).solution
+            base.get_output_embeddings().weight[ids] = away_C1[:, 0].to(vectors_NC)
+    tokenizer.chat_template = "{{- '" + "".join(tokens) + "' -}}" + tokenizer.chat_template
+    return base, ids
+
+
+def _last_states(base: Any, ids: list[int]) -> torch.Tensor:
+    states: torch.Tensor = base.base_model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]
+    return states
+
+
+def some_rows(dataset: Any) -> list[list[int]]:
+    """The first training rows as tokens, whatever a stage calls its columns; none where they are not tokens."""
+    found = []
+    for row in dataset.select(range(min(ROWS, len(dataset)))) if hasattr(dataset, "select") else []:
+        ids = _ids(row)
+        if ids:
+            found.append(list(ids)[:TOKENS])
+    return found
+
+
+def _ids(row: Mapping[str, Any]) -> list[int] | None:
+    if "input_ids" in row:
+        return list(row["input_ids"])
+    answer = row["chosen_ids"] if "chosen_ids" in row else row["answer_ids"][0] if "answer_ids" in row else None
+    return None if answer is None or "prompt_ids" not in row else [*row["prompt_ids"], *answer]
