@@ -263,8 +263,9 @@ class Places(Cache):  # type: ignore[misc]
 
     def update(self, key_states: Any, value_states: Any, layer_idx: int, *_: Any, **__: Any) -> tuple[Any, Any]:
         keys, values = self.keys[layer_idx], self.values[layer_idx]
-        keys[self.index_R, :, self.length_R] = key_states[:, :, 0]
-        values[self.index_R, :, self.length_R] = value_states[:, :, 0]
+        # under autocast some families compute keys or values in another format than they were read in
+        keys[self.index_R, :, self.length_R] = key_states[:, :, 0].to(keys.dtype)
+        values[self.index_R, :, self.length_R] = value_states[:, :, 0].to(values.dtype)
         return keys[:, :, : self.n_places], values[:, :, : self.n_places]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:

@@ -151,3 +151,8 @@ def test_a_reward_that_is_no_number_or_says_nothing_stops_the_run(speaker: World
 def test_answers_that_never_end_stop_the_run(speaker: World, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="was cut at 2 tokens"):
         tuned(speaker, tmp_path, max_answer_tokens=2)
+
+
+def test_answers_are_drawn_under_bfloat16_too(speaker: World, tmp_path: Path) -> None:
+    log = tuned(speaker, tmp_path, place=Place(tmp_path / "work", dtype="bfloat16"), steps=2)
+    assert looked(log, "kl")[0] == pytest.approx(0, abs=0.5)
