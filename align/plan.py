@@ -23,6 +23,8 @@ from align.configs import (
     EvaluateStep,
     GenerateConfig,
     GenerateStep,
+    HarnessConfig,
+    HarnessStep,
     LabelConfig,
     LabelStep,
     ModelConfig,
@@ -43,6 +45,7 @@ from align.stages import (
     export,
     gate,
     generate,
+    harness,
     label,
     pair,
     prepare,
@@ -100,6 +103,7 @@ STAGES: Mapping[str, Stage] = {
                              "preferences": "held-out pairs", "reference": "the policy before dpo",
                              "people": "judgments of its answers beside another model's, as `label` makes them",
                              "against": "the other model's answers"}),
+    "harness": Stage(harness, computes=True, needs={"model": "the model to measure"}),
     "audit": Stage(audit, takes={"answers": "the answers to read, as `generate` makes them", "data": "their prompts"}),
     "gate": Stage(gate, takes={MEASURED: "the measurements of one model by one instrument",
                                AUDITED: "what people said of one model's refusals, as `audit` makes it"}),
@@ -293,6 +297,10 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
     public = [*_benchmarks(recipe, {str(name): step for name, step in models.items()})]
     yield from public
     measured += [step for step in public if step.stage == "evaluate"]
+    if recipe.evaluate.lm_eval is not None:
+        foreign = list(harness_steps(recipe.evaluate.lm_eval, {str(name): step for name, step in models.items()}))
+        yield from foreign
+        measured += foreign
     read = {step.name: step.name for step in measured}
     audits = list(_audits(recipe, models))
     yield from audits
@@ -356,6 +364,12 @@ def _benchmarks(recipe: Recipe, models: Mapping[str, str]) -> Iterator[Step]:
     """For each public benchmark its data, and for each model its answers and its measurements."""
     for name, where in recipe.evaluate.benchmarks.items():
         yield from benchmark_steps(name, where, models, recipe.evaluate.answers)
+
+
+def harness_steps(asked: HarnessConfig, models: Mapping[str, str]) -> Iterator[Step]:
+    """The steps that measure `models` on what lm-eval has, one a model."""
+    for model, step in models.items():
+        yield Step(f"evaluate/{model}/lm_eval", "harness", HarnessStep(model=model, **dict(asked)), {"model": step})
 
 
 def benchmark_steps(
@@ -441,7 +455,8 @@ def _check_measures(recipe: Recipe) -> None:
         instruments.metric(margin.metric)
         source = instruments.made_from(margin.metric)
         asked = ("people_win_rate",) if recipe.evaluate.people else ()
-        if source not in (*recipe.evaluate.instruments, *recipe.evaluate.benchmarks, *asked):
+        foreign = ("lm_eval",) if recipe.evaluate.lm_eval else ()
+        if source not in (*recipe.evaluate.instruments, *recipe.evaluate.benchmarks, *asked, *foreign):
             raise RecipeError(
                 f"gate.margins: {margin.metric} needs `{source}` among evaluate.instruments or benchmarks"
             )

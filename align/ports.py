@@ -12,6 +12,7 @@ from align.configs import (
     DPOConfig,
     Drawing,
     ExportConfig,
+    HarnessStep,
     LabelConfig,
     ModelConfig,
     RewardConfig,
@@ -21,7 +22,7 @@ from align.configs import (
     SFTConfig,
     Writer,
 )
-from align.records import Candidate, Comparison, Judgment, Message, Prompt
+from align.records import Candidate, Comparison, Judgment, Message, Prompt, Source
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,30 @@ class Mark:
     """A number for each prompt's answer; NaN where there is none."""
     weight: float = 1.0
     clip: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class HarnessScore:
+    """What a foreign harness's task makes of one item."""
+
+    metric: str
+    better: Literal["higher", "lower"]
+    item_id: str
+    value: float | None
+    because: str | None = None
+    """Why there is no value."""
+
+
+class Harness(Protocol):
+    """Foreign benchmarks, asked of our own scorer and sampler."""
+
+    def scores(
+        self, asked: HarnessStep, scorer: Callable[[], Scorer], sampler: Callable[[], Sampler], renderer: Renderer
+    ) -> Iterator[HarnessScore]: ...
+
+    def sources(self, asked: HarnessStep) -> list[Source]:
+        """What the scores stand on, with its version."""
+        ...
 
 
 class Renderer(Protocol):
@@ -310,6 +335,8 @@ class Tools(Workshop, Protocol):
         ...
 
     def renderer(self, model: Path) -> Renderer: ...
+
+    def harness(self) -> Harness: ...
 
     def desk(self, config: LabelConfig) -> Desk:
         """A desk that stands behind a server: people's, or a judge's."""

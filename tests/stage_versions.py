@@ -29,6 +29,7 @@ BEHIND = {
     "dpo": ("align.training.dpo",),
     "reward": ("align.training.reward",),
     "evaluate": ("align.adapters.transformers",),
+    "harness": ("align.adapters.lm_eval", "align.adapters.transformers"),
     "export": ("align.training.export",),
 }
 """Modules that a stage reaches through its tools and not by an import."""

@@ -12,6 +12,7 @@ from align.configs import Drawing, LabelConfig, RuntimeConfig, SamplingConfig, W
 from align.ports import (
     Artifact,
     Desk,
+    Harness,
     Progress,
     Renderer,
     Rewarder,
@@ -93,6 +94,7 @@ class TestTools:
         renderer: Renderer | None = None,
         rewarder: Rewarder | None = None,
         trainer: Trainer | None = None,
+        harness: Harness | None = None,
         hub: Mapping[str, Sequence[dict[str, Any]]] | None = None,
         desk: Callable[[LabelConfig], Desk] | None = None,
     ) -> None:
@@ -103,7 +105,7 @@ class TestTools:
         self.notes: list[str] = []
         self.figures: dict[str, Any] = {}
         self._sampler, self._scorer, self._renderer, self._trainer = sampler, scorer, renderer, trainer
-        self._rewarder = rewarder
+        self._rewarder, self._harness = rewarder, harness
         self._hub = hub or {}
         self._desk = desk
 
@@ -135,6 +137,10 @@ class TestTools:
     def rewarder(self, model: Path | str) -> Rewarder:
         assert self._rewarder is not None
         return self._rewarder
+
+    def harness(self) -> Harness:
+        assert self._harness is not None
+        return self._harness
 
     def renderer(self, model: Path) -> Renderer:
         assert self._renderer is not None

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 STAGES = (
-    "prepare", "base", "sft", "generate", "label", "pair", "dpo", "reward", "rlhf", "benchmark", "evaluate", "audit",
-    "gate", "export",
+    "prepare", "base", "sft", "generate", "label", "pair", "dpo", "reward", "rlhf", "benchmark", "evaluate", "harness",
+    "audit", "gate", "export",
 )  # fmt: skip
 EXIT_CODES = """exit codes: 0 done · 1 failed · 2 bad recipe, input or usage · 3 gate failed · 4 gate inconclusive
 · 5 gate in error · 6 locked by another run · 75 waiting for people · 130 Ctrl-C · 143 SIGTERM (both resumable)"""
@@ -190,6 +190,8 @@ def _benchmark_face(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--against", metavar="BASE", help="hold every model against this one, by the default margins")
     stage.add_argument("--suite", choices=("bias", "safety", "ability", "quick"), help="these benchmarks alone")
     stage.add_argument("--instrument", action="append", default=[], metavar="NAME", help="this one; may be repeated")
+    stage.add_argument("--lm-eval", action="append", default=[], metavar="TASK", help="a task of lm-eval's, by name")
+    stage.add_argument("--tasks", type=Path, metavar="FOLDER", help="lm-eval task files of one's own")
     stage.add_argument("--data", type=Path, metavar="FOLDER", help="where the published benchmarks lie")
     stage.add_argument("--max-items", type=int, metavar="N", help="at most so many of each kind, chosen by hash")
     stage.add_argument("--form", choices=("chat", "plain"), default="chat",

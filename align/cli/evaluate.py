@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from align.cli.show import find
-from align.configs import AuditConfig, BenchmarkData, SamplingConfig, Survey
+from align.configs import AuditConfig, BenchmarkData, HarnessConfig, SamplingConfig, Survey
 from align.configs.base import Config
 from align.errors import UsageError
 from align.evals import listing
@@ -52,6 +52,33 @@ def asked(arguments: argparse.Namespace, store: Store) -> Survey:
     folders = {word: _folder(word, store) for word in given}
     against = folders[arguments.against] if arguments.against else None
     models = {names[w]: model_config(folders[w], against=against, template=arguments.chat_template) for w in given}
+    here = {} if arguments.lm_eval and arguments.data is None else _benchmarks(arguments)
+    labels = {names[word]: path for word, path in _labels(arguments.labels, names).items()}
+    audits = {
+        name: AuditConfig.model_validate({"desk": "file", "published": str(path)}) for name, path in labels.items()
+    }
+    harness = None
+    if arguments.lm_eval:
+        harness = HarnessConfig.model_validate(
+            {"tasks": arguments.lm_eval, "folder": str(arguments.tasks) if arguments.tasks else None,
+             "max_items": arguments.max_items, "form": arguments.form}
+        )  # fmt: skip
+    values: dict[str, Any] = {
+        "name": survey_name(names, [*here, *arguments.lm_eval]),
+        "title": f"{', '.join(names[word] for word in arguments.models)} measured",
+        "seed": arguments.seed or 0,
+        "models": {name: config.model_dump() for name, config in models.items()},
+        "against": names[arguments.against] if arguments.against else None,
+        "benchmarks": {name: where.model_dump() for name, where in here.items()},
+        "lm_eval": harness,
+        "answers": SamplingConfig(temperature=0.0, batch_size=arguments.batch_size),
+        "labels": {name: config.model_dump() for name, config in audits.items()},
+    }
+    return _valid(Survey, values)
+
+
+def _benchmarks(arguments: argparse.Namespace) -> dict[str, BenchmarkData]:
+    """Where the data of each instrument that is asked for lie; one whose data are not there is left out, and said so."""
     if arguments.data is None:
         raise UsageError("evaluate: --data FOLDER is missing: where the published benchmarks lie (see --list)")
     if not arguments.data.is_dir():
@@ -61,34 +88,16 @@ def asked(arguments: argparse.Namespace, store: Store) -> Survey:
     if missing and arguments.instrument:
         raise UsageError(f"--data {arguments.data}: no published files of {', '.join(missing)} there; see --list")
     if not here:
-        raise UsageError(f"--data {arguments.data}: holds no benchmark of this suite; they are: {', '.join(missing)}")
+        known = ", ".join(missing) or "none that has been run against real data"
+        raise UsageError(f"--data {arguments.data}: holds no benchmark of this suite; they are: {known}")
     for name in missing:
         print(f"align: {name}: its data are not in {arguments.data}, so it is left out", file=sys.stderr)
-    here = {name: _formed(where, arguments.form) for name, where in here.items()}
-    labels = {names[word]: path for word, path in _labels(arguments.labels, names).items()}
-    audits = {
-        name: AuditConfig.model_validate({"desk": "file", "published": str(path)}) for name, path in labels.items()
-    }
-    values: dict[str, Any] = {
-        "name": survey_name(names, list(here)),
-        "title": f"{', '.join(names[word] for word in arguments.models)} measured",
-        "seed": arguments.seed or 0,
-        "models": models,
-        "against": names[arguments.against] if arguments.against else None,
-        "benchmarks": here,
-        "answers": SamplingConfig(temperature=0.0, batch_size=arguments.batch_size),
-        "labels": audits,
-    }
-    return _valid(Survey, values)
+    return {name: where.model_copy(update={"form": arguments.form}) for name, where in here.items()}
 
 
 def _valid(kind: type[Survey], values: dict[str, Any]) -> Survey:
     plain = {k: v.model_dump() if isinstance(v, Config) else v for k, v in values.items()}
     return checked(kind, {k: v for k, v in plain.items() if v is not None}, {}, where="evaluate", folder=Path.cwd())
-
-
-def _formed(where: BenchmarkData, form: str) -> BenchmarkData:
-    return where.model_copy(update={"form": form})
 
 
 def _folder(word: str, store: Store) -> str:

@@ -18,6 +18,7 @@ from align.configs import (
     ExportConfig,
     GateConfig,
     GenerateStep,
+    HarnessStep,
     LabelStep,
     ModelConfig,
     PairConfig,
@@ -42,7 +43,7 @@ from align.store.fingerprint import Digests, read_json
 KNOBS: dict[str, type[Config]] = {
     "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelStep,
     "pair": PairConfig, "dpo": DPOConfig, "reward": RewardConfig, "rlhf": RLHFConfig, "benchmark": BenchmarkStep,
-    "evaluate": EvaluateStep, "audit": AuditConfig, "gate": GateConfig, "export": ExportConfig,
+    "evaluate": EvaluateStep, "harness": HarnessStep, "audit": AuditConfig, "gate": GateConfig, "export": ExportConfig,
 }  # fmt: skip
 SECTIONS = {"prepare": "data", "base": "model"}
 

@@ -22,6 +22,8 @@ from align.configs.measure import (
     EvaluateConfig,
     EvaluateStep,
     GateConfig,
+    HarnessConfig,
+    HarnessStep,
     Margin,
     PeopleConfig,
 )
@@ -61,6 +63,8 @@ __all__ = [
     "GateConfig",
     "GenerateConfig",
     "GenerateStep",
+    "HarnessConfig",
+    "HarnessStep",
     "JudgeConfig",
     "Keep",
     "LabelConfig",

@@ -73,6 +73,26 @@ class PeopleConfig(Config):
 Comparator = Literal["base", "sft", "previous"]
 
 
+class HarnessConfig(Config):
+    """Benchmarks by name through lm-eval, for what it has and we have not; needs the extra `eval`."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Names of lm-eval's tasks, groups or tags, or of those in `folder`."""
+    folder: LocalPath | None = None
+    """A folder of task files of one's own. What they name as Python is run: read them first."""
+    only_folder: bool = False
+    """Do not look at lm-eval's own tasks, which takes it seconds."""
+    examples: int | None = Field(None, ge=0)
+    """Shown before each question; as the task says where left out."""
+    max_items: int | None = Field(None, ge=1)
+    """The first so many of each task."""
+    form: Form = "chat"
+    """`chat` asks in the model's chat template and scores the whole answer with its end of turn, which is not how the
+    harness's own figures are made; `plain` is. Answers are always drawn in the chat template."""
+    max_tokens: int = Field(256, ge=1, le=8192)
+    """Longest answer that is drawn."""
+
+
 class EvaluateConfig(Config):
     """Stage `evaluate`: one artifact a model and instrument."""
 
@@ -87,6 +107,8 @@ class EvaluateConfig(Config):
     """Measure at most so many items of each kind, chosen by hash."""
     people: PeopleConfig | None = None
     """Have people say which of two models answers better; the run waits for them like `label` does."""
+    lm_eval: HarnessConfig | None = None
+    """Measured as the instrument `lm_eval`, a metric `lm_eval.TASK.METRIC` each."""
     benchmarks: dict[str, BenchmarkData] = {}
     """By the name of an instrument that reads published data: where they lie. Each that is named is measured."""
 
@@ -101,6 +123,13 @@ class EvaluateStep(Config):
     form: Form = "plain"
     against: str | None = None
     """For `people_win_rate`: the other model's part."""
+
+
+class HarnessStep(HarnessConfig):
+    """What one step of the stage `harness` needs."""
+
+    model: str = "tuned"
+    """The model's part in the run."""
 
 
 class AuditConfig(Config):

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from align.configs.base import Config
-from align.configs.measure import AuditConfig, BenchmarkData, GateConfig
+from align.configs.measure import AuditConfig, BenchmarkData, GateConfig, HarnessConfig
 from align.configs.model import ModelConfig
 from align.configs.runtime import RuntimeConfig
 from align.configs.sampling import SamplingConfig
@@ -23,7 +23,8 @@ class Survey(Config):
     """By the name under which each is shown."""
     against: str | None = None
     """One of them: the gate holds every other against it."""
-    benchmarks: dict[str, BenchmarkData] = Field(min_length=1)
+    benchmarks: dict[str, BenchmarkData] = {}
+    lm_eval: HarnessConfig | None = None
     answers: SamplingConfig = SamplingConfig(temperature=0.0)
     labels: dict[str, AuditConfig] = {}
     """By model: where people's labels of its refusals lie."""
@@ -31,8 +32,10 @@ class Survey(Config):
     runtime: RuntimeConfig = RuntimeConfig()
 
     @model_validator(mode="after")
-    def _names_its_own_models(self) -> Self:
+    def _can_be_met(self) -> Self:
         for name in (*self.labels, *([self.against] if self.against else [])):
             if name not in self.models:
                 raise ValueError(f"{name}: not one of the models, {', '.join(self.models)}")
+        if not self.benchmarks and self.lm_eval is None:
+            raise ValueError("nothing to measure: give benchmarks or lm_eval")
         return self

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from align.evals import ratios, statistics, summary, win_rate
+from align.evals import harness, ratios, statistics, summary, win_rate
 from align.evals.evidence import Metric
 from align.evals.instruments import COMPARISONS, INSTRUMENTS
 from align.evals.statistics import Estimate
@@ -25,6 +25,15 @@ class Measured:
     """Digest of all that the model said or scored; equal for two models that cannot be told apart."""
     provenance: Provenance | None = None
     source: Source | None = None
+
+    foreign: Mapping[str, Metric] = field(default_factory=dict)
+    """Metrics that no instrument of ours names, by name."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What it may hold, in the order of the instrument's table."""
+        known = INSTRUMENTS.get(self.instrument)
+        return tuple(self.foreign.values()) if known is None else known.metrics
 
     def of(self, metric: str) -> list[ItemScore]:
         return [row for row in self.rows if row.metric == metric]
@@ -91,7 +100,7 @@ def compared(results: Results) -> list[Measurement]:
         for against in COMPARATORS:
             if against == model or model == "previous" or (against, model) == ("sft", "base"):
                 continue
-            for name in INSTRUMENTS:
+            for name in (*INSTRUMENTS, harness.NAME):
                 new, old = results.get((model, name)), results.get((against, name))
                 if new and old:
                     made.extend(_differences(new, old))
@@ -101,7 +110,7 @@ def compared(results: Results) -> list[Measurement]:
 
 def _differences(new: Measured, old: Measured) -> list[Measurement]:
     made = []
-    for metric in INSTRUMENTS[new.instrument].metrics:
+    for metric in new.metrics:
         ours, theirs = new.of(metric.name), old.of(metric.name)
         if ours and theirs:
             pair = paired(metric, ours, theirs, level=summary.LEVEL)

@@ -17,6 +17,7 @@ from typing import Literal
 from align.configs import GateConfig, Margin
 from align.evals import statistics, summary, validation
 from align.evals.comparisons import Results, paired, wins
+from align.evals.evidence import Metric
 from align.evals.instruments import COMPARISONS, made_from, metrics
 from align.evals.statistics import Estimate
 from align.evals.validation import Audit
@@ -121,7 +122,7 @@ def _no_worse(margin: Margin, bound: float, config: GateConfig, results: Results
     instrument, name = margin.metric.split(".", 1)
     new, old = (_clustered(results[model, instrument].of(name), margin.cluster) for model in (margin.model, against))
     alpha = margin.alpha or config.alpha
-    pair = paired(metrics()[margin.metric], new, old, level=1 - 2 * alpha)
+    pair = paired(_metric(margin, results), new, old, level=1 - 2 * alpha)
     problem = _uncovered(pair.difference, pair.n_unscored, margin, config)
     if problem or isinstance(pair.difference, str):
         return say("error", problem or str(pair.difference))
@@ -133,6 +134,14 @@ def _no_worse(margin: Margin, bound: float, config: GateConfig, results: Results
         text = f"worse by {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}], and the line is strict"
         return say("fail", text, found)
     return say.judged(found, low=-math.inf, high=bound, alpha=alpha)
+
+
+def _metric(margin: Margin, results: Results) -> Metric:
+    """The metric of a line; one that only a foreign harness knows says itself which way is better."""
+    instrument, name = margin.metric.split(".", 1)
+    measured = results.get((margin.model, instrument))
+    foreign = measured.foreign.get(name) if measured else None
+    return foreign or metrics()[margin.metric]
 
 
 def _clustered(rows: Sequence[ItemScore], by: str | None) -> list[ItemScore]:
@@ -156,7 +165,7 @@ def _bounded(margin: Margin, bound: float, which: str, config: GateConfig, resul
         return say("error", missing)
     rows = wins(models[0], models[1], results).get(name, []) if compares else results[margin.model, family].of(name)
     rows, alpha = _clustered(rows, margin.cluster), margin.alpha or config.alpha
-    found = summary.estimate(metrics()[margin.metric], rows, level=1 - 2 * alpha)
+    found = summary.estimate(_metric(margin, results), rows, level=1 - 2 * alpha)
     problem = _uncovered(found, sum(row.value is None for row in rows), margin, config)
     if problem or isinstance(found, str):
         return say("error", problem or str(found))

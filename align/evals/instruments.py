@@ -14,6 +14,7 @@ from align.evals import (
     facts,
     gsm8k,
     harmbench,
+    harness,
     ifeval,
     length,
     mitre_frr,
@@ -81,6 +82,8 @@ def instrument(name: str) -> Instrument:
 
 def metric(name: str) -> Metric:
     """The metric called `instrument.metric`; RecipeError with the nearest name otherwise."""
+    if name.startswith(f"{harness.NAME}."):
+        return harness.metric(name.split(".", 1)[1])
     known = metrics()
     if name not in known:
         raise RecipeError(f"gate.margins: {name}: no such metric; {nearest(name, known)}")

@@ -79,7 +79,7 @@ def part(step: StepView) -> str:
 def panels(view: RunView) -> list[Panel]:
     """One panel a metric, in the order of the table of instruments; those that are not ours at the end."""
     found: dict[str, dict[str, dict[str, Measurement]]] = {}
-    for step in view.of_stage("evaluate"):
+    for step in (*view.of_stage("evaluate"), *view.of_stage("harness")):
         for measurement in step.records("measurements.jsonl", Measurement):
             found.setdefault(measurement.instrument, {}).setdefault(measurement.metric, {})[part(step)] = measurement
     present = {name for by_metric in found.values() for models in by_metric.values() for name in models}

@@ -32,6 +32,7 @@ STAGES = (
     "rlhf",
     "answers",
     "evaluate",
+    "harness",
     "audit",
     "gate",
     "export",

@@ -12,7 +12,7 @@ from align.configs import BenchmarkData, ModelConfig, Survey
 from align.errors import UsageError
 from align.evals import INSTRUMENTS, instruments, validation
 from align.evals.evidence import Instrument
-from align.plan import Step, benchmark_steps
+from align.plan import Step, benchmark_steps, harness_steps
 
 SUITES = ("bias", "safety", "ability", "quick")
 HUB = re.compile(r"^[\w.-]+/[\w.-]+@[0-9a-f]{40}$")
@@ -24,7 +24,9 @@ def steps(survey: Survey) -> tuple[Step, ...]:
     found = [Step(models[name], "base", config, {}) for name, config in survey.models.items()]
     for name, where in survey.benchmarks.items():
         found += benchmark_steps(name, where, models, survey.answers)
-    measured = {step.name for step in found if step.stage == "evaluate"}
+    if survey.lm_eval is not None:
+        found += harness_steps(survey.lm_eval, models)
+    measured = {step.name for step in found if step.name.startswith("evaluate/")}
     return (*found, *_gates(survey, measured)) if survey.against else tuple(found)
 
 
@@ -37,7 +39,7 @@ def _gates(survey: Survey, measured: set[str]) -> Iterator[Step]:
         read = {
             f"evaluate/{part}/{instrument}": f"evaluate/{model}/{instrument}"
             for part, model in (("tuned", name), ("base", survey.against))
-            for instrument in survey.benchmarks
+            for instrument in (*survey.benchmarks, "lm_eval")
             if f"evaluate/{model}/{instrument}" in measured
         }
         if name in survey.labels and counting:

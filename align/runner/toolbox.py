@@ -9,7 +9,7 @@ from typing import Any
 
 from align.configs import Drawing, LabelConfig, RuntimeConfig
 from align.errors import BackendError, RecipeError
-from align.ports import Desk, Progress, Renderer, Rewarder, Sampler, Scorer, Trainer
+from align.ports import Desk, Harness, Progress, Renderer, Rewarder, Sampler, Scorer, Trainer
 from align.runner.console import Console
 from align.runner.machine import chosen
 
@@ -118,6 +118,13 @@ class Toolbox:
                              offline=self.runtime.offline, note=self.note)  # fmt: skip
         raise RecipeError(f"label.desk: `{config.desk}` is not a desk behind a server")
 
+    def harness(self) -> Harness:
+        """lm-eval, where the extra `eval` is installed."""
+        _need("lm_eval", "pip install 'align-prefs[eval]'")
+        from align.adapters.lm_eval import Harness as LmEval
+
+        return LmEval()
+
     def rows(self, hub: str, revision: str, subset: str | None, split: str) -> Iterable[dict[str, Any]]:
         """The rows of a hub data set."""
         if self.runtime.offline:
@@ -158,8 +165,8 @@ def conformance(folder: Path) -> Iterator[tuple[str, str, str]]:
         yield row.state, row.what, row.found
 
 
-def _need(package: str) -> None:
+def _need(package: str, how: str = "pip install align-prefs") -> None:
     from importlib.util import find_spec
 
     if find_spec(package) is None:
-        raise BackendError(f"the package {package} is not installed; run: pip install align-prefs")
+        raise BackendError(f"the package {package} is not installed; run: {how}")

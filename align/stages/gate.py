@@ -9,7 +9,7 @@ from typing import Any
 
 from align.configs import GateConfig
 from align.errors import AlignError, GateBroken, GateFailed, GateInconclusive, RecordError
-from align.evals import comparisons, gates, instruments, validation
+from align.evals import comparisons, gates, harness, instruments, validation
 from align.evals.comparisons import Measured
 from align.ports import Inputs, Tools
 from align.records import GateVerdict, ItemScore, Measurement, Source
@@ -116,6 +116,7 @@ def _read(folder: Path, model: str, source: Source, instrument: str | None = Non
     if not measurements and instrument is None:
         raise RecordError(f"{folder / MEASURED}: 0 rows, expected Measurement records")
     outputs = measurements[0].meta.get("outputs") if measurements else None
+    foreign = [m for m in measurements if m.instrument == harness.NAME]
     return Measured(
         model=model,
         instrument=instrument or measurements[0].instrument,
@@ -123,4 +124,5 @@ def _read(folder: Path, model: str, source: Source, instrument: str | None = Non
         outputs=str(outputs) if outputs else None,
         provenance=measurements[0].provenance if measurements else None,
         source=source,
+        foreign={m.metric: harness.metric(m.metric, m.better, m.unit) for m in foreign},
     )
