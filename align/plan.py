@@ -400,15 +400,20 @@ def benchmark_steps(
 
 def _audits(recipe: Recipe, models: Collection[str]) -> Iterator[Step]:
     """One of each model whose refusals the gate asks about; none by the truth of a world that was not made."""
-    known = recipe.audit.desk == "file" or recipe.data.testbed is not None
-    chosen = recipe.evaluate.instruments
-    counting = [name for name in chosen if validation.rule_of(name) and "answers" in INSTRUMENTS[name].needs]
-    if not known or not counting:
-        return
     asked = {line.model for line in recipe.gate.margins if validation.rule_of(line.metric)}
+    own = [name for name in recipe.evaluate.instruments if validation.rule_of(name)]
+    public = [name for name in recipe.evaluate.benchmarks if validation.rule_of(name)]
     for model in sorted(set(models) & (asked if recipe.gate.margins else {"tuned"})):
-        inputs = {} if recipe.audit.published else {"answers": f"answers/{model}", "data": "prepare"}
-        yield Step(f"audit/{model}", "audit", recipe.audit, inputs)
+        if recipe.audit.published is not None:
+            told: dict[str, str] | None = {}
+        elif own and (recipe.audit.desk == "file" or recipe.data.testbed is not None):
+            told = {"answers": f"answers/{model}", "data": "prepare"}
+        elif public and recipe.audit.desk == "file":
+            told = {"answers": f"answers/{model}/{public[0]}", "data": f"benchmark/{public[0]}"}
+        else:
+            told = None
+        if told is not None and (own or public):
+            yield Step(f"audit/{model}", "audit", recipe.audit, told)
 
 
 def _engine_for_any_model(config: GenerateConfig) -> dict[str, Any]:

@@ -156,6 +156,8 @@ class HarnessScore:
     value: float | None
     because: str | None = None
     """Why there is no value."""
+    said: str = ""
+    """Digest of what the model said or scored."""
 
 
 class Harness(Protocol):

@@ -7,6 +7,7 @@ first option, and an item that is missing from its results.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from lm_eval.tasks import TaskManager
 
 from align.configs import HarnessStep, SamplingConfig
 from align.errors import BackendError, RecipeError
-from align.ports import HarnessScore, Renderer, Sampler, SampleRequest, Scorer, ScoreRequest
+from align.ports import HarnessScore, Renderer, Sampler, SampleRequest, Scorer, ScoreRequest, Unanswered
 from align.records import Message, Source
 
 SEED = 1234
@@ -87,7 +88,9 @@ class Model(LM):  # type: ignore[misc]
             settings = SamplingConfig(temperature=temperature, max_tokens=length)
             asked = [SampleRequest(str(i), self._conversation(requests[i].args[0]), (SEED + i,)) for i in places]
             for name, samples in self._sampler().sample(asked, settings):
-                found[int(name)] = cut(samples[0].text, _until(requests[int(name)]))
+                # what got no answer stays empty, and an empty answer has no score
+                text = "" if isinstance(samples, Unanswered) else samples[0].text
+                found[int(name)] = cut(text, _until(requests[int(name)]))
         return found
 
     def _conversation(self, context: str) -> tuple[Message, ...]:
@@ -166,6 +169,7 @@ def rows(name: str, task: Any, samples: Sequence[Mapping[str, Any]], wanted: int
                 item_id=f"{name} {sample['doc_hash'][:32]} {sample['doc_id']}",
                 value=None if why else value if tied is None else tied,
                 because=why,
+                said=hashlib.sha256(repr(sample["resps"]).encode("utf-8", "surrogatepass")).hexdigest(),
             )
     for full, done in seen.items():
         for missing in sorted(set(range(wanted)) - done):

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from align.cli.show import find
-from align.configs import AuditConfig, BenchmarkData, HarnessConfig, SamplingConfig, Survey
-from align.configs.base import Config
+from align.configs import AuditConfig, BenchmarkData, HarnessConfig, Survey
 from align.errors import UsageError
 from align.evals import listing
 from align.recipe import checked
@@ -70,15 +69,15 @@ def asked(arguments: argparse.Namespace, store: Store) -> Survey:
         "models": {name: config.model_dump() for name, config in models.items()},
         "against": names[arguments.against] if arguments.against else None,
         "benchmarks": {name: where.model_dump() for name, where in here.items()},
-        "lm_eval": harness,
-        "answers": SamplingConfig(temperature=0.0, batch_size=arguments.batch_size),
+        "lm_eval": harness.model_dump() if harness else None,
+        "answers": {"temperature": 0.0, "batch_size": arguments.batch_size},
         "labels": {name: config.model_dump() for name, config in audits.items()},
     }
-    return _valid(Survey, values)
+    return checked(Survey, {k: v for k, v in values.items() if v is not None}, {}, where="evaluate", folder=Path.cwd())
 
 
 def _benchmarks(arguments: argparse.Namespace) -> dict[str, BenchmarkData]:
-    """Where the data of each instrument that is asked for lie; one whose data are not there is left out, and said so."""
+    """Where the data of each instrument that is asked for lie; one whose data are not there is left out and named."""
     if arguments.data is None:
         raise UsageError("evaluate: --data FOLDER is missing: where the published benchmarks lie (see --list)")
     if not arguments.data.is_dir():
@@ -93,11 +92,6 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, BenchmarkData]:
     for name in missing:
         print(f"align: {name}: its data are not in {arguments.data}, so it is left out", file=sys.stderr)
     return {name: where.model_copy(update={"form": arguments.form}) for name, where in here.items()}
-
-
-def _valid(kind: type[Survey], values: dict[str, Any]) -> Survey:
-    plain = {k: v.model_dump() if isinstance(v, Config) else v for k, v in values.items()}
-    return checked(kind, {k: v for k, v in plain.items() if v is not None}, {}, where="evaluate", folder=Path.cwd())
 
 
 def _folder(word: str, store: Store) -> str:
@@ -126,6 +120,7 @@ def _told(
 ) -> None:
     from rich.console import Console as Rich
 
+    from align.report.measures import verdicts
     from align.report.side_by_side import harness_json, rows_of, table, write_csv
     from align.runner.views import run_view
 
@@ -143,7 +138,12 @@ def _told(
     console.say()
     Rich(file=console.stream).print(table(rows))
     if verdict is not None:
-        console.say(f"gate against {survey.against}: {verdict}")
+        lines = verdicts(view)
+        console.say(
+            f"gate against {survey.against}: {verdict}" + ("" if lines else "; no default line speaks of these")
+        )
+        for line in lines:
+            console.say(f"  {line.verdict:<12} {line.model} {line.instrument}.{line.metric}: {line.why}")
     console.say(f"report: {report}")
 
 

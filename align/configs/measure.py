@@ -168,6 +168,8 @@ class Margin(Config):
     at_most_worse: float | None = None
     """With `against`: the largest acceptable loss, in the metric's unit; for a metric where neither way is better, the
     largest change."""
+    relative: bool = False
+    """`at_most_worse` is a share of what `against` has."""
     at_least: float | None = None
     """An absolute floor that the interval must clear; for a win rate over `against`."""
     at_most: float | None = None

@@ -13,12 +13,9 @@ from align.preference.agreement import cohen_kappa
 from align.records import Provenance
 
 LEVEL = 0.95
-STANDS_ON: Mapping[str, Rule] = {
-    "refusal": "opening",
-    "refusal.xstest_safe": "strings",
-    "refusal.xstest_unsafe": "strings",
-}
-"""What counts found refusals, and the rule that finds them; a metric goes before its instrument."""
+COUNTING = ("refusal", "xstest", "advbench", "harmbench", "strongreject", "do_not_answer", "mitre_frr")
+"""The instruments whose every metric counts refusals that a rule found."""
+BY_STRINGS = ("refusal.xstest_safe", "refusal.xstest_unsafe")
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,9 @@ class Audit:
 
 def rule_of(metric: str) -> Rule | None:
     """The rule that `instrument.metric` stands on; None where it counts no refusals."""
-    return STANDS_ON.get(metric, STANDS_ON.get(metric.split(".")[0]))
+    if metric.split(".")[0] not in COUNTING:
+        return None
+    return "strings" if metric in BY_STRINGS or metric.endswith("_published") else "opening"
 
 
 def audit(answers: Sequence[str], refused: Sequence[bool], *, provenance: Provenance | None) -> Audit:

@@ -119,12 +119,25 @@ def leading(view: RunView, found: Sequence[Panel]) -> list[Panel]:
 def compared(view: RunView) -> list[Compared]:
     """Paired differences and win rates, what was tuned against what it came from before anything else."""
     found = [
-        Compared(measurement, str(against) if against is not None else None)
+        Compared(
+            measurement.model_copy(update={"model": named.get(measurement.model, measurement.model)}),
+            None if against is None else named.get(str(against), str(against)),
+        )
         for step in view.of_stage("gate")
+        for named in [called(step)]
         for measurement in step.records("compared.jsonl", Measurement)
         for against in [measurement.meta.get("against")]
     ]
     return sorted(found, key=lambda pair: (pair.measurement.model != "tuned", pair.against != "sft"))
+
+
+def called(step: StepView) -> dict[str, str]:
+    """What the models that a gate knows by their parts are called in the run: `tuned` may be any model."""
+    return {
+        name.split("/")[1]: str(source["step"]).split("/")[1]
+        for name, source in step.inputs.items()
+        if name.count("/") == 2 and str(source.get("step", "")).count("/") == 2
+    }
 
 
 def wins(view: RunView) -> dict[str, list[Compared]]:
@@ -139,7 +152,17 @@ def wins(view: RunView) -> dict[str, list[Compared]]:
 def verdicts(view: RunView) -> list[GateVerdict]:
     """Each line of the gate, those that block first."""
     order = ("fail", "error", "inconclusive", "pass")
-    lines = [line for step in view.of_stage("gate") for line in step.records("verdicts.jsonl", GateVerdict)]
+    lines = [
+        line.model_copy(
+            update={
+                "model": named.get(line.model, line.model),
+                "against": None if line.against is None else named.get(line.against, line.against),
+            }
+        )
+        for step in view.of_stage("gate")
+        for named in [called(step)]
+        for line in step.records("verdicts.jsonl", GateVerdict)
+    ]
     return sorted(lines, key=lambda line: order.index(line.verdict))
 
 

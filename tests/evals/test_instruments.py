@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from align.errors import RecipeError
-from align.evals import gates, instruments
+from align.evals import instruments, margins
 from align.evals.instruments import COMPARISONS, INSTRUMENTS, NEVER
 from align.evals.summary import measurements
 from align.records import ItemScore
@@ -25,8 +25,8 @@ def test_a_metric_has_one_name_and_an_instrument_says_what_is_wrong_with_it() ->
 
 
 def test_the_default_gate_asks_for_metrics_that_exist_and_have_a_better_side() -> None:
-    for margin in gates.DEFAULT_MARGINS:
-        assert instruments.metric(margin.metric).better != "neither", margin.metric
+    for margin in margins.DEFAULT_MARGINS:
+        assert margin.direction or instruments.metric(margin.metric).better != "neither", margin.metric
 
 
 def test_the_listing_shows_every_instrument_and_never_says_it_ran_when_it_did_not() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from align.configs import GateConfig
-from align.evals import comparisons, gates
+from align.evals import comparisons, gates, validation
 from align.evals.instruments import INSTRUMENTS
 from align.evals.summary import measurements
 from align.records import Candidate, ItemScore, Message, Prompt
@@ -131,7 +131,8 @@ def made_run(
         evaluated = [s.name for s in steps if s.stage == "evaluate"]
         config = GateConfig(on_fail="report" if verdict == "report" else "stop")
         judged = step("gate", "gate", config.model_dump(mode="json"), evaluated, 0.2)
-        lines = gates.judge(config, results)
+        audit = validation.audit(["I cannot help.", "Take it."] * 60, [True, False] * 60, provenance="simulated")
+        lines = gates.judge(config, results, {"tuned": audit})
         if verdict == "pass":
             lines = [line for line in lines if line.verdict == "pass"]
         jsonl.write(judged / "compared.jsonl", comparisons.compared(results))

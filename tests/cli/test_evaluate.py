@@ -1,0 +1,183 @@
+"""Models that nobody trained here, measured side by side by one command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from align.configs import LoRA, RuntimeConfig, Scratch
+from align.models.build import adapter_config
+from align.models.load import load_model, load_tokenizer, save, save_adapter
+from align.models.machine import ready
+from align.models.scratch import new_model, train_tokenizer
+from tests.cli.conftest import Align, told
+
+TEXTS = ["Ada lives in Paris.", "Bob lives in Rome. Where does he live?", "Yes. No. I do not know, but I can ask."] * 20
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tiny models, an adapter of the first, and one that has no chat template."""
+    ready(RuntimeConfig(device="cpu", dtype="float32", threads=1))
+    place = tmp_path_factory.mktemp("models")
+    config = Scratch(vocabulary=330, layers=2, width=32, heads=2, context=512, initializer_range=0.3)
+    tokenizer = train_tokenizer(TEXTS, vocabulary=config.vocabulary, context=config.context)
+    for seed, name in enumerate(("first", "second")):
+        save(new_model(config, tokenizer, attention="sdpa", seed=seed), tokenizer, place / name)
+    from peft import get_peft_model
+
+    model = load_model(place / "first")
+    adapted = get_peft_model(model, adapter_config(LoRA(rank=4, alpha=8), model))
+    torch.manual_seed(0)
+    for name, weights in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weights, std=0.5)
+    save_adapter(adapted, place / "mine")
+    shutil.copytree(place / "first", place / "mute")
+    (place / "mute" / "chat_template.jinja").unlink()
+    assert load_tokenizer(place / "mute").chat_template is None
+    return place
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CrowS-Pairs and XSTest in their published formats, with rows of our own."""
+    place = tmp_path_factory.mktemp("data")
+    (place / "crows_pairs").mkdir()
+    with open(place / "crows_pairs" / "crows_pairs_anonymized.csv", "w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["", "sent_more", "sent_less", "stereo_antistereo", "bias_type", "annotations",
+                         "anon_writer", "anon_annotators"])  # fmt: skip
+        for i in range(24):
+            pair = (f"Person {i} lives in Paris.", f"Person {i} lives in Rome.")
+            writer.writerow([i, *pair, "stereo" if i % 3 else "antistereo", "age", "[]", "a0", "[]"])
+    (place / "xstest").mkdir()
+    with open(place / "xstest" / "xstest_prompts.csv", "w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", "prompt", "type", "label", "focus", "note"])
+        for i in range(12):
+            kind = "contrast_homonyms" if i % 2 else "homonyms"
+            writer.writerow([i, f"How do I paint wall {i}?", kind, "unsafe" if i % 2 else "safe", "", ""])
+    return place
+
+
+def test_two_models_stand_side_by_side_with_intervals_a_report_and_exports(
+    align: Align, models: Path, data: Path, tmp_path: Path
+) -> None:
+    where = ("--data", data, "--store", tmp_path / "runs", "--instrument", "crows_pairs")
+    table, foreign = tmp_path / "all.csv", tmp_path / "harness.json"
+    found = told(
+        align(
+            "evaluate", models / "first", models / "second", *where, "--json", "--csv", table, "--harness-json", foreign
+        )
+    )
+    first = next(row for row in found["rows"] if row["metric"] == "crows_pairs.stereotyped")
+    assert set(first["models"]) == {"first", "second"}
+    assert all(one["low"] <= one["value"] <= one["high"] for one in first["models"].values())
+    assert {one["n"] for one in first["models"].values()} == {24}
+    page = Path(found["report"]).read_text()
+    assert "first" in page
+    assert "second" in page
+    rows = list(csv.DictReader(table.open()))
+    assert {row["model"] for row in rows} == {"first", "second"}
+    assert next(r for r in rows if r["metric"] == "stereotyped")["licence"] == "CC-BY-SA-4.0"
+    results = json.loads(foreign.read_text())["models"]["first"]["results"]["crows_pairs"]
+    assert results["stereotyped,none"] == first["models"]["first"]["value"]
+    assert results["stereotyped_stderr,none"] > 0
+
+
+def test_a_model_measured_once_is_not_measured_again(align: Align, models: Path, data: Path, tmp_path: Path) -> None:
+    where = ("--data", data, "--store", tmp_path / "runs", "--instrument", "crows_pairs")
+    assert align("evaluate", models / "first", *where)[0] == 0
+    code, out, _ = align("evaluate", models / "second", models / "first", *where)
+    assert code == 0
+    lines = {line.split()[2]: line.split()[3] for line in out.splitlines() if " s  " in line and "done" not in line}
+    assert lines["evaluate/first/crows_pairs"] == "reuse"
+    assert lines["evaluate/second/crows_pairs"] == "run"
+
+
+def test_an_adapter_is_measured_on_the_model_it_was_trained_on_and_held_against_it(
+    align: Align, models: Path, data: Path, tmp_path: Path
+) -> None:
+    labels = tmp_path / "labels.jsonl"
+    rows = [
+        {"answer": "I cannot help with that." if i % 2 else "Paint it.", "refused": bool(i % 2)} for i in range(120)
+    ]
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ("evaluate", models / "mine", "--against", models / "first", "--data", data, "--store", tmp_path / "runs",
+             "--instrument", "xstest", "--instrument", "crows_pairs")  # fmt: skip
+    code, out, _ = align(*asked)
+    assert code == 5, "nobody has read this model's answers"
+    assert "100 of people's labels of tuned's answers are missing" in out
+    code, out, _ = align(*asked, "--labels", labels)
+    assert "labels" not in out
+    assert code in (0, 3, 4)
+    assert "gate against first" in out
+    rows = {row["metric"]: row["models"] for row in json.loads(align(*asked, "--labels", labels, "--json")[1])["rows"]}
+    both = rows["crows_pairs.likelihood_diff"]
+    assert both["mine"]["value"] != both["first"]["value"], "the adapter was merged"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("nowhere",), "nowhere: no such model"),
+        (("org/name",), "a hub model needs its commit: org/name@<40 hex digits>"),
+        (("MODELS/first", "MODELS/first"), "given twice"),
+        (("MODELS/first", "--instrument", "crow_pairs"), "did you mean `crows_pairs`"),
+        (("MODELS/first", "--instrument", "facts"), "facts: reads no published data"),
+        (("MODELS/first", "--instrument", "bbq"), "no published files of bbq"),
+        (("MODELS/first", "--in", "model=x"), "--in belongs to the stage alone"),
+        (("MODELS/first", "--instrument", "crows_pairs", "--labels", "none.jsonl"), "none.jsonl: no such file"),
+        (("MODELS",), "holds neither config.json nor adapter_config.json"),
+        (("MODELS/mute", "--instrument", "crows_pairs"), "has no chat template"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_a_line(
+    align: Align, models: Path, data: Path, tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    given = [word.replace("MODELS", str(models)) for word in words]
+    code, _, err = align("evaluate", *given, "--data", data, "--store", tmp_path / "runs")
+    assert code == 2
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_a_template_of_ones_own_lets_a_mute_model_speak(align: Align, models: Path, data: Path, tmp_path: Path) -> None:
+    template = models / "first" / "chat_template.jinja"
+    where = ("--data", data, "--store", tmp_path / "runs", "--instrument", "crows_pairs")
+    assert align("evaluate", models / "mute", *where, "--chat-template", template)[0] == 0
+
+
+def test_more_items_than_there_are_is_no_error_and_is_noted(
+    align: Align, models: Path, data: Path, tmp_path: Path
+) -> None:
+    where = ("--data", data, "--store", tmp_path / "runs", "--instrument", "crows_pairs", "--max-items", "5000")
+    found = told(align("evaluate", models / "first", *where, "--json"))
+    assert {row["models"]["first"]["n"] for row in found["rows"]} <= {24, 16, 8}
+    notes = [
+        note
+        for manifest in (tmp_path / "runs").rglob("manifest.json")
+        for note in json.loads(manifest.read_text())["notes"]
+    ]
+    assert any("leaves out none of 24" in note for note in notes)
+
+
+def test_the_stage_alone_is_still_obeyed(align: Align, tmp_path: Path) -> None:
+    code, _, err = align("evaluate", "--set", "instrument=facts", "--set", "model=base")
+    assert code == 2
+    assert "--out FOLDER is missing" in err
+
+
+def test_the_list_says_what_each_instrument_has_met(align: Align) -> None:
+    rows = {row["name"]: row for row in told(align("evaluate", "--list", "--json"))}
+    assert "suites" in rows["bbq"]
+    assert all(row["last_run"] for row in rows.values())
+    code, out, _ = align("evaluate", "--list")
+    assert code == 0
+    assert "bbq" in out
