@@ -74,7 +74,7 @@ def win_rate_said(pair: Compared) -> str:
     sure = "" if m.low is None or m.high is None else _sureness(m.low, m.high)
     return (
         f"The {PART_NAMES.get(m.model, m.model)} model won {number(m.value, m.unit)} {interval(m.low, m.high, m.unit)} "
-        f"of {m.n:,} comparisons{loser}{sure}."
+        f"of {m.n:,} comparisons{loser}{', judged by people' if pair.by_people else ''}{sure}."
     )
 
 

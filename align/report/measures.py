@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from align.evals import people_win_rate
 from align.evals.instruments import INSTRUMENTS, metrics
 from align.records import GateVerdict, Measurement
 from align.report.view import PARTS, RunView, StepView
@@ -29,11 +30,17 @@ class Compared:
         """`tuned over SFT` for a win rate, `tuned − SFT` for a difference."""
         model, against = self.measurement.model, self.against or "?"
         between = "over" if self.is_win_rate else "−"
-        return f"{PART_NAMES.get(model, model)} {between} {PART_NAMES.get(against, against)}"
+        judges = ", judged by people" if self.by_people else ""
+        return f"{PART_NAMES.get(model, model)} {between} {PART_NAMES.get(against, against)}{judges}"
 
     @property
     def is_win_rate(self) -> bool:
         return self.measurement.meta.get("statistic") == "win_rate"
+
+    @property
+    def by_people(self) -> bool:
+        """Won at a desk and not by a utility."""
+        return self.measurement.instrument == people_win_rate.NAME
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,8 @@ def panels(view: RunView) -> list[Panel]:
     found: dict[str, dict[str, dict[str, Measurement]]] = {}
     for step in (*view.of_stage("evaluate"), *view.of_stage("harness")):
         for measurement in step.records("measurements.jsonl", Measurement):
+            if measurement.meta.get("statistic") == "win_rate":
+                continue
             found.setdefault(measurement.instrument, {}).setdefault(measurement.metric, {})[part(step)] = measurement
     present = {name for by_metric in found.values() for models in by_metric.values() for name in models}
     shown = [name for name in PARTS if name in present] + sorted(present - set(PARTS))
@@ -128,7 +137,16 @@ def compared(view: RunView) -> list[Compared]:
         for measurement in step.records("compared.jsonl", Measurement)
         for against in [measurement.meta.get("against")]
     ]
-    return sorted(found, key=lambda pair: (pair.measurement.model != "tuned", pair.against != "sft"))
+    found += [
+        Compared(measurement, str(measurement.meta["against"]))
+        for step in view.of_stage("evaluate")
+        for measurement in step.records("measurements.jsonl", Measurement)
+        if measurement.meta.get("statistic") == "win_rate"
+    ]
+    # what people said before what was worked out
+    return sorted(
+        found, key=lambda pair: (pair.measurement.model != "tuned", pair.against != "sft", not pair.by_people)
+    )
 
 
 def called(step: StepView) -> dict[str, str]:

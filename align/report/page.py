@@ -12,7 +12,7 @@ from align.report.card import knobs_said
 from align.report.curves import KEPT, Curve, curves, price, reading, shape_of
 from align.report.headline import headline
 from align.report.overoptimisation import drift
-from align.report.people import People, people, rated
+from align.report.people import People, Rated, people, rated
 from align.report.summaries import cell, tables
 from align.report.view import RunView, StepView, pretty
 
@@ -27,6 +27,9 @@ REWARDS = ("rewards/accuracies", "rewards/margins")
 TOKENS = ("mean_token_accuracy",)
 WITH_OTHERS = "Share of judgments that agree with the majority of the others"
 FIRST_SHOWN = "Share won by the answer shown first; half if the side means nothing"
+CONSISTENT = "Share of pairs shown again, sides swapped, on which they said the same"
+GOLD = "Share of known answers that they found"
+AGREEMENT = "How far people agree; 0 is chance for all but raw agreement"
 MOST_PEOPLE = 40
 """More annotators than this are told in sentences and a table alone."""
 LEVELS = {"rewards/accuracies": 0.5, "rewards/margins": 0.0}
@@ -173,14 +176,19 @@ def _people_plots(judged: People) -> list[tuple[str, str]]:
     """How often each annotator is with the others, and how often the answer shown first won."""
     if not judged.annotators or len(judged.annotators) > MOST_PEOPLE:
         return []
-    asked: tuple[tuple[str, float | None, list[plots.Whisker]], ...] = (
-        (WITH_OTHERS, None, [plots.Whisker(one.name, "ink", *one.with_others) for one in judged.annotators]),
-        (FIRST_SHOWN, 0.5, [plots.Whisker(one.name, "ink", *one.first_shown) for one in judged.annotators]),
+    asked: tuple[tuple[str, float | None, list[tuple[str, Rated]]], ...] = (
+        (WITH_OTHERS, None, [(one.name, one.with_others) for one in judged.annotators]),
+        (FIRST_SHOWN, 0.5, [(one.name, one.first_shown) for one in judged.annotators]),
+        (CONSISTENT, None, [(one.name, one.consistent) for one in judged.annotators]),
+        (GOLD, None, [(one.name, one.gold) for one in judged.annotators]),
+        (AGREEMENT, 0.0, [(one.name, one.rated) for one in judged.coefficients]),
     )
     return [
-        (caption, plots.whiskers(rows, name=caption, shares=True, null=null, label_inches=1.1))
+        (caption, plots.whiskers([plots.Whisker(name, "ink", *rated) for name, rated in rows], name=caption,
+                                 shares=True, null=null, label_inches=1.9 if caption == AGREEMENT else 1.1))
         for caption, null, rows in asked
-    ]
+        if any(rated[0] is not None for _, rated in rows)
+    ]  # fmt: skip
 
 
 def _strip(line: GateVerdict) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from align.report.page import page
 from align.report.people import people
 from align.report.view import RunView
 from tests.report.conftest import made_run
@@ -34,3 +36,65 @@ def test_real_people_are_not_called_simulated(tmp_path: Path) -> None:
     told = people(made_run(tmp_path, simulated=False))
     assert told is not None
     assert not told.simulated
+
+
+def judged_run(root: Path) -> RunView:
+    """The made run with all that a careful recipe asks for: known answers, repeats, second labels, a judge."""
+    run = made_run(root)
+    step = run.step("pair")
+    assert step is not None
+    told = step.summary()
+    rate = {"n": 40, "share": 0.75, "low": 0.6, "high": 0.86}
+    told["annotators"][0] |= {"tells": rate, "gold": rate, "consistent": rate, "seconds": 7.5, "spammer_score": 0.61}
+    told["agreement"] |= {
+        "cohen_kappa": 0.57, "ordinal_alpha": 0.61, "n_ordinal": 1100,
+        "intervals": {"krippendorff_alpha": [0.55, 0.61], "cohen_kappa": [0.53, 0.6]},
+    }  # fmt: skip
+    told |= {
+        "warnings": ["ann gave 70% of all judgments: the pairs are largely one person's taste"],
+        "rule": "majority", "mean_epsilon": 0.08,
+        "relabelled": {"noise": {"all": {"n": 90, "n_tied": 10, "disagree": {"share": 0.15, "low": 0.09, "high": 0.24},
+                                         "epsilon": 0.08, "low": 0.05, "high": 0.14}}},
+        "judges": [{"judge": "judge m", "n": 300, "agree": {"n": 300, "share": 0.8, "low": 0.75, "high": 0.84},
+                    "kappa": 0.61, "kappa_interval": [0.53, 0.69], "people_kappa": 0.57, "n_contradicts_itself": 31}],
+    }  # fmt: skip
+    (step.path / "summary.json").write_text(json.dumps(told))
+    asked = run.step("label")
+    assert asked is not None
+    desk = {"judge": "m", "n_asked": 600, "unreadable": {"no verdict": 9}, "null_control": {
+        "n": 80, "share": 0.0125, "low": 0.002, "high": 0.07}}  # fmt: skip
+    (asked.path / "summary.json").write_text(json.dumps({**asked.summary(), "desk": desk}))
+    return run
+
+
+def test_every_coefficient_has_its_n_and_interval(tmp_path: Path) -> None:
+    told = people(judged_run(tmp_path))
+    assert told is not None
+    assert {one.name: (one.rated, one.n) for one in told.coefficients} == {
+        "raw agreement": ((0.79, None, None), 1200),
+        "Krippendorff's α": ((0.58, 0.55, 0.61), 1200),
+        "Krippendorff's α, ordinal": ((0.61, None, None), 1100),
+        "Cohen's κ": ((0.57, 0.53, 0.6), 1200),
+    }
+
+
+def test_noise_judges_and_desks_are_told_with_what_they_stand_on(tmp_path: Path) -> None:
+    told = people(judged_run(tmp_path))
+    assert told is not None
+    assert [(one.name, one.rated[0], one.n) for one in told.relabelled] == [
+        ("all: went the other way", 0.15, 90), ("all: a label is wrong", 0.08, 90),
+    ]  # fmt: skip
+    assert told.sentences[-1].endswith("on average a label is wrong with 0.080.")
+    assert told.judges[1].rated == (0.61, 0.53, 0.69)
+    assert told.judges[1].says == "people among themselves 0.570; 31 times it contradicted itself between its seats"
+    assert "verdicts that could not be read: 9 no verdict" in told.desks[0]
+    assert "won 0.013 [0.002, 0.070] of 80" in told.desks[0]
+    assert told.warnings == ("ann gave 70% of all judgments: the pairs are largely one person's taste",)
+
+
+def test_the_page_shows_all_of_it(tmp_path: Path) -> None:
+    text = page(judged_run(tmp_path))
+    for said in ("Known answers", "Same again", "Spammer score", "Judged a second time, blind", "Judges beside people",
+                 "one person&#39;s taste", "0.610 [0.530, 0.690]", "ordinal"):  # fmt: skip
+        assert said in text, said
+    assert text.count('aria-label="ann 0.75') >= 2, "a plot each of repeats and of known answers"
