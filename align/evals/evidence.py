@@ -98,9 +98,9 @@ class Metric:
     unit: str
     says: str
     """What the number is, in a phrase."""
-    estimator: Literal["mean", "slope", "ratio"] = "mean"
+    estimator: Literal["mean", "slope", "ratio", "equal_length"] = "mean"
     """`mean` of the items' values; `slope` of them on `meta.x`, by least squares with an intercept; `ratio` of their
-    sum to that of `meta.weight`."""
+    sum to that of `meta.weight`; `equal_length` of wins, where `meta.longer` is 0 (`evals/judged_wins.py`)."""
     limits: tuple[float, float] | None = None
     """Least and greatest value of the number; a `share` lies between 0 and 1 without saying so."""
 

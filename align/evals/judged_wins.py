@@ -52,6 +52,7 @@ def at_equal_length(
     wins: ArrayLike,
     new_length: ArrayLike,
     old_length: ArrayLike,
+    clusters: Clusters | None = None,
     *,
     seed: int,
     n_draws: int = 1000,
@@ -76,7 +77,7 @@ def at_equal_length(
     def rate(rows: Floats) -> float:
         return float(1 / (1 + np.exp(-fit(rows[:, 0], rows[:, 1])[0])))
 
-    found = statistics.bootstrap(np.column_stack([y, longer]), rate, seed=seed, n_draws=n_draws, level=level)
+    found = statistics.bootstrap(np.column_stack([y, longer]), rate, clusters, seed=seed, n_draws=n_draws, level=level)
     return Estimate(
         found.value, found.low, found.high, found.n, found.n_clusters, found.se, "at equal length, " + found.method
     )

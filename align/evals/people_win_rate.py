@@ -20,6 +20,10 @@ METRICS = (
         "length_matched", "higher", "share",
         f"the same as raw, of answers whose lengths differ by {CLOSE_WORDS} words or a tenth at most",
     ),
+    Metric(
+        "at_equal_length", "higher", "share",
+        "the rate that a logistic fit gives where both answers are as long", "equal_length",
+    ),
     Metric("tied", "neither", "share", "votes that find both answers equally good"),
     Metric("both_bad", "lower", "share", "votes that find both answers unacceptable"),
     Metric("agreement", "neither", "share", "pairs of annotators who say the same of a prompt that both judged"),
@@ -48,6 +52,7 @@ def score(evidence: Evidence) -> list[ItemScore]:
             rows.append(_row(evidence, duel, "decided", _mean(decided)))
         if abs(duel.words - duel.their_words) <= max(CLOSE_WORDS, CLOSE_SHARE * max(duel.words, duel.their_words)):
             rows.append(_row(evidence, duel, "length_matched", _mean(won)))
+        rows.append(_row(evidence, duel, "at_equal_length", _mean(won)))
         rows.append(_row(evidence, duel, "tied", _mean([float(w == 0.5) for w in won])))
         rows.append(_row(evidence, duel, "both_bad", _mean([float(vote.both_bad) for vote in duel.votes])))
         pairs = [float(a.winner == b.winner) for a, b in combinations(duel.votes, 2)]
@@ -78,7 +83,7 @@ def _worth(duel: Duel, winner: str | None) -> float:
 def _row(evidence: Evidence, duel: Duel, metric: str, value: float | None, *, because: str | None = None) -> ItemScore:
     return item_score(
         NAME, metric, evidence.model, duel.prompt_id, value, because=because, cluster=duel.cluster,
-        meta={"n_votes": len(duel.votes)},
+        meta={"n_votes": len(duel.votes), "longer": duel.words - duel.their_words},
     )  # fmt: skip
 
 
@@ -94,7 +99,8 @@ INSTRUMENT = Instrument(
     flaws=(
         "the interval is over prompts; other people may judge otherwise, see `without_each_annotator` and `agreement`",
         "few prompts are judged, so small differences stay undecided",
-        "people prefer length and confidence: read `length_matched` beside it",
+        "people prefer length and confidence: read `length_matched` and `at_equal_length` beside it; the second has no "
+        "number where fewer than 20 % of the answers are longer, or shorter, than the other model's",
         "a prompt that one model left unanswered is unscored and not lost; below the gate's coverage that is an error",
     ),
     needs=("people",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from align.evals import ratios, statistics
+from align.evals import judged_wins, ratios, statistics
 from align.evals.evidence import Instrument, Metric
 from align.evals.statistics import Estimate
 from align.records import ItemScore, Measurement, Meta, Provenance, Source
@@ -82,6 +82,9 @@ def estimate(metric: Metric, rows: Sequence[ItemScore], *, level: float = LEVEL)
         return slope_of(values, scored, clusters, level)
     if metric.estimator == "ratio":
         return ratio_of(metric, scored, level)
+    if metric.estimator == "equal_length":
+        longer = [float(str(row.meta["longer"])) for row in scored]
+        return judged_wins.at_equal_length(values, longer, [0.0] * len(longer), clusters, seed=0, level=level)
     if metric.limits is not None:
         return ratios.bounded_mean(values, metric.limits, clusters, level=level)
     return statistics.mean(values, clusters, level=level, share=metric.unit == "share")
