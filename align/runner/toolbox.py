@@ -68,6 +68,11 @@ class Toolbox:
             from align.adapters.vllm.offline import VllmSampler
 
             sampler = VllmSampler(model, config, self.runtime)
+        elif engine == "server":
+            assert config is not None
+            from align.adapters.server import ServerSampler
+
+            sampler = ServerSampler(model, config, self.runtime)
         else:
             from align.adapters.transformers import TransformersSampler
 
