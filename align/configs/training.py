@@ -117,6 +117,30 @@ class DPOConfig(TrainingConfig):
     """Assumed share of wrong labels; only `robust` and `exo_pair` use it."""
     sft_weight: float = Field(0.0, ge=0)
     """Weight of an added negative log-likelihood of the chosen answer."""
+    labels: Literal["side", "soft"] = "side"
+    """What a pair's label counts for: the side it is on, or its probability (conservative DPO with an ε for each pair:
+    Mitchell 2023), where a tie is a label too."""
+    weigh_by_confidence: bool = False
+    """Weigh each pair's loss by its confidence, scaled to 1 on average."""
+    margin_weight: float = Field(0.0, ge=0)
+    """Nats of implicit reward that a pair must be apart for each unit of its margin (Amini et al. 2024,
+    arXiv:2402.10571)."""
+
+    @property
+    def weighed(self) -> bool:
+        """Whether pairs differ in what they cost beyond their sides."""
+        return self.labels == "soft" or self.weigh_by_confidence or self.margin_weight > 0
+
+    @model_validator(mode="after")
+    def _expected_loss_is_known(self) -> Self:
+        if self.weighed and self.loss not in ("sigmoid", "hinge", "ipo", "sigmoid_norm"):
+            raise ValueError(
+                f"loss: `{self.loss}` has no soft labels, confidences or margins; use sigmoid, hinge, ipo or "
+                "sigmoid_norm, or leave out labels, weigh_by_confidence and margin_weight"
+            )
+        if self.margin_weight and self.loss == "ipo":
+            raise ValueError("margin_weight: `ipo` would ignore it; use loss: sigmoid")
+        return self
 
     @model_validator(mode="after")
     def _smoothing_is_used(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, step_rows
 from align.training.packed import Packing, pack_in_place
+from align.training.reference import Logps, reference_logps, weights_of
+from align.training.weighed import EXTRAS, Weighed, WeighedCollator
 
 
-class Preferring(Holding, Guarded, DPOTrainer):  # type: ignore[misc]
+class Preferring(Holding, Guarded, Weighed, DPOTrainer):  # type: ignore[misc]
     """TRL's own, guarded; pairs come in as tokens, and the reference's log-probabilities are kept in a journal."""
 
     def __init__(
@@ -41,9 +43,12 @@ class Preferring(Holding, Guarded, DPOTrainer):  # type: ignore[misc]
         tokenizer: Any,
         adapter: Any,
         packed: bool = True,
+        reference: str = "",
+        own_loss: str | None = None,
     ) -> None:
         self.workshop = workshop
         self.packed = packed
+        self.reference, self.own_loss = reference, own_loss
         self.packing: Packing | None = None
         super().__init__(
             model=model,
@@ -52,7 +57,9 @@ class Preferring(Holding, Guarded, DPOTrainer):  # type: ignore[misc]
             eval_dataset=test,
             processing_class=tokenizer,
             peft_config=adapter,
+            data_collator=WeighedCollator(pad_token_id=tokenizer.pad_token_id),
         )
+        self._pack()
 
     def _pack(self) -> None:
         """Run batches as prompt trees from here on; once TRL has given the model its head, and before any batch."""
@@ -71,32 +78,32 @@ class Preferring(Holding, Guarded, DPOTrainer):  # type: ignore[misc]
         return StepwiseByLength(lengths(self.train_dataset), step_rows=step_rows(self.args), seed=self.args.seed)
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        """Both columns of the reference, computed in batches of like length; a kill costs one batch."""
+        """Both columns of the reference."""
         self._pack()
-        longest = lengths(dataset)
-        order = sorted(range(len(dataset)), key=lambda i: (longest[i], i))
-        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        chosen, rejected = [0.0] * len(dataset), [0.0] * len(dataset)
         self.model.eval()
-        with (
-            jsonl.Journal(self.workshop.work / f"reference.{name}.jsonl") as journal,
-            self.workshop.progress(f"reference on {name} pairs", len(dataset)) as progress,
-        ):
-            done = journal.done()
-            for n, batch in enumerate(batches):
-                if n < len(done):
-                    row = done[n]
-                else:
-                    inputs = self._prepare_inputs(self.data_collator([dataset[i] for i in batch]))
-                    first, second = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
-                    row = {"chosen": first.tolist(), "rejected": second.tolist()}
-                    journal.append(row)
-                for place, i in enumerate(batch):
-                    chosen[i], rejected[i] = row["chosen"][place], row["rejected"][place]
-                progress.advance(len(batch))
-        if not all(map(math.isfinite, chosen + rejected)):
-            raise TrainingError("the reference's log-probabilities hold NaN or infinity; the model is damaged")
+
+        def compute(batch: Sequence[int]) -> Logps:
+            inputs = self._prepare_inputs(self.data_collator([dataset[i] for i in batch]))
+            extras = {key: value for key, value in inputs.items() if key not in EXTRAS}
+            first, second = self.compute_ref_log_probs(self.ref_model or self.model, extras)
+            return first.tolist(), second.tolist()
+
+        chosen, rejected = reference_logps(
+            dataset,
+            name,
+            compute,
+            self.workshop,
+            lengths=lengths(dataset),
+            batch_size=batch_size if self.packing is None else None,
+            made_of=[self.reference, self.workshop.runtime.dtype, self.packing is not None],
+        )
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
+
+    _signature_columns: Any = None
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = [*dict.fromkeys((*self._signature_columns, *EXTRAS))]
 
 
 class StartsAtReference(TrainerCallback):  # type: ignore[misc]
@@ -131,11 +138,11 @@ def dpo(
     policy, tokenizer, adapter = build(model, config, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
     most = min(config.max_tokens, context(policy))
-    train, counts = table(data, chat, most=most)
-    test, test_counts = table(held_out, chat, most=most) if held_out is not None else (None, None)
+    train, counts = table(data, chat, config=config, most=most)
+    test, test_counts = table(held_out, chat, config=config, most=most) if held_out is not None else (None, None)
     test = None if test is None else loop.at_most(test, config.eval_rows, lengths(test))
-    if counts["soft"]:
-        workshop.note(f"{counts['soft']} pairs have soft labels, of which TRL's loss sees the side only")
+    if counts["soft"] and config.labels == "side":
+        workshop.note(f"{counts['soft']} pairs have soft labels, of which only the side counts; see dpo.labels")
     pace = loop.Pace.of(config, len(train))
     trainer = Preferring(
         workshop=workshop,
@@ -146,6 +153,8 @@ def dpo(
         tokenizer=tokenizer,
         adapter=adapter,
         packed=config.packed,
+        reference=weights_of(model),
+        own_loss=config.loss if config.weighed else None,
     )
     # in bfloat16 an answer's log-probability is good to some tenths of a nat, depending on its neighbours in the batch
     if config.prompt_tuning is None:  # vectors put before the text are there from the first step on
@@ -162,11 +171,15 @@ def dpo(
     loop.write_summary(out, {"steps": pace.total, "train": counts, "held_out": test_counts} | loop.told(merged))
 
 
-def table(path: Path, chat: Chat, *, most: int) -> tuple[Dataset, dict[str, int]]:
-    """Token ids of each pair, and what became of the rows.
+PLAIN = DPOConfig()
+"""What a pair needs where its side is all that counts."""
 
-    Left out, and counted: ties, pairs whose longer side exceeds `most` tokens (a cut answer would teach not to stop),
-    and pairs that are equal once they are tokens. A soft label counts by its side only.
+
+def table(path: Path, chat: Chat, *, most: int, config: DPOConfig = PLAIN) -> tuple[Dataset, dict[str, int]]:
+    """Token ids of each pair, what else its loss needs, and what became of the rows.
+
+    Left out, and counted: ties (unless labels are soft), pairs whose longer side exceeds `most` tokens (a cut answer
+    would teach not to stop), and pairs that are equal once they are tokens.
     """
     counts = {
         "rows": 0,
@@ -177,14 +190,15 @@ def table(path: Path, chat: Chat, *, most: int) -> tuple[Dataset, dict[str, int]
         "soft": 0,
         "control_tokens_in_content": 0,
     }
-    rows: list[dict[str, list[int]]] = []
+    rows: list[dict[str, Any]] = []
     for pair in jsonl.read(path, Preference):
         counts["rows"] += 1
         if pair.label == 0.5:
             counts["ties"] += 1
-            continue
+            if config.labels == "side":
+                continue
         counts["soft"] += pair.label not in (0.0, 1.0)
-        better, worse = (pair.chosen, pair.rejected) if pair.label > 0.5 else (pair.rejected, pair.chosen)
+        better, worse = (pair.chosen, pair.rejected) if pair.label >= 0.5 else (pair.rejected, pair.chosen)
         counts["control_tokens_in_content"] += chat.n_controls((*pair.prompt, *pair.chosen, *pair.rejected))
         prompt, chosen = chat.encode((*pair.prompt, *better)).split()
         other, rejected = chat.encode((*pair.prompt, *worse)).split()
@@ -196,14 +210,29 @@ def table(path: Path, chat: Chat, *, most: int) -> tuple[Dataset, dict[str, int]
             counts["equal_as_tokens"] += 1
         else:
             counts["used"] += 1
-            rows.append({"prompt_ids": prompt[:shared], "chosen_ids": chosen, "rejected_ids": rejected})
+            row: dict[str, Any] = {"prompt_ids": prompt[:shared], "chosen_ids": chosen, "rejected_ids": rejected}
+            rows.append({**row, **extras(pair, config)} if config.weighed else row)
     if not rows:
         why = ", ".join(f"{n} {name}" for name, n in counts.items() if name in ("too_long", "equal_as_tokens", "ties"))
         raise RecordError(
             f"{path}: 0 usable pairs of {counts['rows']}: {why} "
             f"(longer than {most} tokens: max_tokens, or the model's context)"
         )
+    if config.weighed:
+        mean = sum(row["pair_weight"] for row in rows) / len(rows)
+        for row in rows:
+            row["pair_weight"] = row["pair_weight"] / mean if mean else 1.0
     return Dataset.from_list(rows), counts
+
+
+def extras(pair: Preference, config: DPOConfig) -> dict[str, float]:
+    """What a pair's own loss needs; a pair without a margin has none to keep."""
+    p = max(pair.label, 1 - pair.label) if config.labels == "soft" else 1.0
+    return {
+        "pair_label": p,
+        "pair_weight": pair.confidence if config.weigh_by_confidence else 1.0,
+        "pair_margin": config.margin_weight * abs(pair.margin or 0.0),
+    }
 
 
 def lengths(dataset: Dataset) -> list[int]:
@@ -243,7 +272,8 @@ def arguments(config: DPOConfig, pace: loop.Pace, workshop: Workshop, *, has_hel
         max_length=None,
         beta=config.beta,
         loss_type=[config.loss, "sft"] if config.sft_weight else [config.loss],
-        loss_weights=[1.0, config.sft_weight] if config.sft_weight else None,
+        # pairs that differ are paid for by our own loss beside TRL's metrics
+        loss_weights=[0.0 if config.weighed else 1.0, *([config.sft_weight] if config.sft_weight else [])],
         label_smoothing=config.label_smoothing,
         precompute_ref_log_probs=True,
         disable_dropout=True,

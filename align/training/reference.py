@@ -1,0 +1,101 @@
+"""The reference's log-probabilities of every pair: computed once, in batches of like length, and kept by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from align.errors import TrainingError
+from align.ports import Workshop
+from align.store import jsonl
+
+TOKENS = 8192
+"""Of a packed batch: without gradients it may be twice what a training row is."""
+
+Logps = tuple[list[float], list[float]]
+"""Nats of the chosen and of the rejected answers."""
+
+
+def reference_logps(
+    rows: Any,
+    name: str,
+    compute: Callable[[Sequence[int]], Logps],
+    workshop: Workshop,
+    *,
+    lengths: Sequence[int],
+    batch_size: int | None,
+    made_of: Sequence[Any],
+) -> Logps:
+    """Both columns, in the order of `rows`; a kill costs one batch, and equal contents are never computed twice.
+
+    `compute` takes the places of a batch's rows. A batch has `batch_size` rows, or, where that is None, as many as fill
+    a packed row. `made_of` is what decides the numbers besides the rows: the model's digest, the number format, the way
+    taken. TrainingError where a number is not finite.
+    """
+    batches = in_batches(lengths, batch_size)
+    key = content(rows, [*made_of, batches])
+    journal_at = workshop.work / f"reference.{name}.jsonl"
+    shelf = getattr(workshop, "shelf", None)
+    kept = None if shelf is None else Path(shelf(key)) / "reference.jsonl"
+    if kept is not None and kept.exists() and not journal_at.exists():
+        shutil.copyfile(kept, journal_at)
+    chosen, rejected = [0.0] * len(lengths), [0.0] * len(lengths)
+    with (
+        jsonl.Journal(journal_at) as journal,
+        workshop.progress(f"reference on {name} pairs", len(lengths)) as progress,
+    ):
+        done = journal.done()
+        for n, batch in enumerate(batches):
+            if n < len(done):
+                row = done[n]
+            else:
+                first, second = compute(batch)
+                if not all(map(math.isfinite, first + second)):
+                    raise TrainingError("the reference's log-probabilities hold NaN or infinity; the model is damaged")
+                row = {"chosen": first, "rejected": second}
+                journal.append(row)
+            for place, i in enumerate(batch):
+                chosen[i], rejected[i] = row["chosen"][place], row["rejected"][place]
+            progress.advance(len(batch))
+    if kept is not None and not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_name(f"reference.{name}.partial")
+        shutil.copyfile(journal_at, partial)
+        partial.replace(kept)
+    return chosen, rejected
+
+
+def in_batches(lengths: Sequence[int], batch_size: int | None) -> list[list[int]]:
+    """Places of rows from short to long, cut into batches of so many rows, or of at most `TOKENS` tokens."""
+    batches: list[list[int]] = []
+    room = 0
+    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        full = len(batches[-1]) == batch_size if batches and batch_size is not None else room < lengths[i]
+        if not batches or full:
+            batches.append([])
+            room = TOKENS
+        batches[-1].append(i)
+        room -= lengths[i]
+    return batches
+
+
+def content(rows: Any, made_of: Sequence[Any]) -> str:
+    """sha256, in hex, of the rows' token ids and of what else decides the numbers."""
+    digest = hashlib.sha256(json.dumps(made_of).encode("utf-8"))
+    for row in rows:
+        digest.update(json.dumps([row[f"{side}_ids"] for side in ("prompt", "chosen", "rejected")]).encode("utf-8"))
+    return digest.hexdigest()
+
+
+def weights_of(folder: Path) -> str:
+    """sha256, in hex, of a model folder's settings and weights."""
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"]):
+        with open(path, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
