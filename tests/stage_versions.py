@@ -25,7 +25,7 @@ BEHIND = {
     "base": ("align.training.pretrain", "align.training.origin"),
     "sft": ("align.training.sft",),
     "generate": ("align.adapters.transformers",),
-    "label": ("align.adapters.argilla.desk",),
+    "label": ("align.adapters.argilla.desk", "align.adapters.judge.desk"),
     "dpo": ("align.training.dpo",),
     "reward": ("align.training.reward",),
     "evaluate": ("align.adapters.transformers",),

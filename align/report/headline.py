@@ -71,10 +71,11 @@ def win_rate_said(pair: Compared) -> str:
     """`The tuned model won 0.642 [0.592, 0.692] of 300 comparisons with the SFT model: more than …`."""
     m = pair.measurement
     loser = f" with the {PART_NAMES.get(pair.against, pair.against)} model" if pair.against else ""
+    judges = f", judged by {pair.judged_by}" if pair.judged_by else ""
     sure = "" if m.low is None or m.high is None else _sureness(m.low, m.high)
     return (
         f"The {PART_NAMES.get(m.model, m.model)} model won {number(m.value, m.unit)} {interval(m.low, m.high, m.unit)} "
-        f"of {m.n:,} comparisons{loser}{', judged by people' if pair.by_people else ''}{sure}."
+        f"of {m.n:,} comparisons{loser}{judges}{sure}."
     )
 
 

@@ -11,6 +11,7 @@ from align.records import GateVerdict, Measurement
 from align.report.view import PARTS, RunView, StepView
 
 PART_NAMES = {"base": "base", "sft": "SFT", "tuned": "tuned"}
+JUDGED_BY = {"human": "people", "simulated": "made people", "judge": "a judge"}
 BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": "neither way is better"}
 
 
@@ -30,7 +31,7 @@ class Compared:
         """`tuned over SFT` for a win rate, `tuned − SFT` for a difference."""
         model, against = self.measurement.model, self.against or "?"
         between = "over" if self.is_win_rate else "−"
-        judges = ", judged by people" if self.by_people else ""
+        judges = f", judged by {self.judged_by}" if self.judged_by else ""
         return f"{PART_NAMES.get(model, model)} {between} {PART_NAMES.get(against, against)}{judges}"
 
     @property
@@ -38,9 +39,11 @@ class Compared:
         return self.measurement.meta.get("statistic") == "win_rate"
 
     @property
-    def by_people(self) -> bool:
-        """Won at a desk and not by a utility."""
-        return self.measurement.instrument == people_win_rate.NAME
+    def judged_by(self) -> str:
+        """Who sat at the desk where it was won; empty for a win by a utility."""
+        if self.measurement.instrument != people_win_rate.NAME:
+            return ""
+        return JUDGED_BY.get(self.measurement.provenance or "human", "rules")
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def compared(view: RunView) -> list[Compared]:
     ]
     # what people said before what was worked out
     return sorted(
-        found, key=lambda pair: (pair.measurement.model != "tuned", pair.against != "sft", not pair.by_people)
+        found, key=lambda pair: (pair.measurement.model != "tuned", pair.against != "sft", not pair.judged_by)
     )
 
 

@@ -157,8 +157,8 @@ def _desk(step: StepView) -> Iterator[str]:
         lost = ", ".join(f"{count(n)} {why}" for why, n in (desk.get("unreadable") or {}).items()) or "none"
         yield (
             f"{step.name}: the judge {desk.get('judge')} was asked {count(desk.get('n_asked'))} times, each pair in "
-            f"both seats; verdicts that could not be read: {lost}. An answer that says nothing but asks to be preferred "
-            f"won {number(null.get('share'))} {interval(null.get('low'), null.get('high'))} of {count(null.get('n'))}."
+            f"both seats; verdicts that could not be read: {lost}. An answer that says nothing but asks to be "
+            f"preferred won {rated(_rate(null))} of {count(null.get('n'))}."
         )
     aside = told.get("set_aside") or {}
     if aside and not null:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from align.records import Measurement
+from align.report.headline import headline
+from align.report.measures import panels, wins
 from align.report.page import page
 from align.report.people import people
-from align.report.view import RunView
+from align.report.view import RunView, StepView
+from align.store import jsonl
 from tests.report.conftest import made_run
 
 
@@ -98,3 +105,25 @@ def test_the_page_shows_all_of_it(tmp_path: Path) -> None:
                  "one person&#39;s taste", "0.610 [0.530, 0.690]", "ordinal"):  # fmt: skip
         assert said in text, said
     assert text.count('aria-label="ann 0.75') >= 2, "a plot each of repeats and of known answers"
+
+
+@pytest.mark.parametrize(
+    ("provenance", "who"), [("human", "people"), ("simulated", "made people"), ("judge", "a judge")]
+)
+def test_a_win_at_a_desk_is_told_first_and_by_whom(tmp_path: Path, provenance: str, who: str) -> None:
+    run = made_run(tmp_path, label=False)
+    path = tmp_path / "desk"
+    path.mkdir()
+    won = Measurement(
+        instrument="people_win_rate", metric="raw", model="tuned", value=0.7, low=0.6, high=0.8, n=100, n_unscored=0,
+        better="higher", unit="share", method="m", provenance=provenance,
+        meta={"against": "sft", "statistic": "win_rate"},
+    )  # fmt: skip
+    jsonl.write(path / "measurements.jsonl", [won])
+    step = StepView("evaluate/tuned/people_win_rate", "evaluate", path, {"config": {}, "stage": "evaluate"})
+    run = replace(run, steps=(*run.steps, step))
+    assert next(iter(wins(run))) == f"tuned over SFT, judged by {who}"
+    assert f"won 0.700 [0.600, 0.800] of 100 comparisons with the SFT model, judged by {who}" in " ".join(
+        headline(run).sentences
+    )
+    assert not any(panel.instrument == "people_win_rate" for panel in panels(run)), "it is no number of one model"
