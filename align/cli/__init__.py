@@ -194,6 +194,7 @@ def _benchmark_face(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--tasks", type=Path, metavar="FOLDER", help="lm-eval task files of one's own")
     stage.add_argument("--data", type=Path, metavar="FOLDER", help="where the published benchmarks lie")
     stage.add_argument("--max-items", type=int, metavar="N", help="at most so many of each kind, chosen by hash")
+    stage.add_argument("--max-tokens", type=int, metavar="N", help="longest answer; each instrument's own by default")
     stage.add_argument("--form", choices=("chat", "plain"), default="chat",
                        help="put questions in the chat template (the default) or as plain text")  # fmt: skip
     stage.add_argument("--chat-template", type=Path, metavar="FILE", help="for models that have none of their own")

@@ -60,7 +60,8 @@ def asked(arguments: argparse.Namespace, store: Store) -> Survey:
     if arguments.lm_eval:
         harness = HarnessConfig.model_validate(
             {"tasks": arguments.lm_eval, "folder": str(arguments.tasks) if arguments.tasks else None,
-             "max_items": arguments.max_items, "form": arguments.form}
+             "max_items": arguments.max_items, "form": arguments.form,
+             **({"max_tokens": arguments.max_tokens} if arguments.max_tokens else {})}
         )  # fmt: skip
     values: dict[str, Any] = {
         "name": survey_name(names, [*here, *arguments.lm_eval]),
@@ -91,7 +92,8 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, BenchmarkData]:
         raise UsageError(f"--data {arguments.data}: holds no benchmark of this suite; they are: {known}")
     for name in missing:
         print(f"align: {name}: its data are not in {arguments.data}, so it is left out", file=sys.stderr)
-    return {name: where.model_copy(update={"form": arguments.form}) for name, where in here.items()}
+    turned = {"form": arguments.form, "max_tokens": arguments.max_tokens}
+    return {name: where.model_copy(update=turned) for name, where in here.items()}
 
 
 def _folder(word: str, store: Store) -> str:

@@ -131,7 +131,9 @@ def made_run(
         evaluated = [s.name for s in steps if s.stage == "evaluate"]
         config = GateConfig(on_fail="report" if verdict == "report" else "stop")
         judged = step("gate", "gate", config.model_dump(mode="json"), evaluated, 0.2)
-        audit = validation.audit(["I cannot help.", "Take it."] * 60, [True, False] * 60, provenance="simulated")
+        audit = validation.audit(
+            ["I cannot help.", "Take it."] * 60, [True, False] * 60, provenance="simulated" if simulated else "human"
+        )
         lines = gates.judge(config, results, {"tuned": audit})
         if verdict == "pass":
             lines = [line for line in lines if line.verdict == "pass"]
