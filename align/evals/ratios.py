@@ -6,6 +6,8 @@ error is that of the mean of the residuals y − R·w, clustered as the items ar
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -21,12 +23,18 @@ def ratio(
 ) -> Estimate:
     """Σ y / Σ w with its interval; ValueError where Σ w is 0. `n` counts the items, those of weight 0 too.
 
+    A ratio without an upper limit gets Student's t over clusters.
+
     `limits` are the least and greatest value the ratio can have: the interval is Wilson's over as many items as the
     ratio's error is worth, stretched between them; a ratio at a limit gets the exact binomial interval over clusters.
     """
     y_, w_ = np.asarray(y, dtype=np.float64), np.asarray(w, dtype=np.float64)
     if not w_.sum() > 0:
         raise ValueError("no item counts here")
+    if math.isinf(limits[1]):
+        found = statistics.mean(residuals(y_, w_), clusters, level=level)
+        r = float(y_.sum() / w_.sum())
+        return Estimate(r, r + found.low, r + found.high, found.n, found.n_clusters, found.se, "ratio, " + found.method)
     least, width = limits[0], limits[1] - limits[0]
     share_y = (y_ - least * w_) / width
     counted = w_ > 0
