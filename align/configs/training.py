@@ -119,7 +119,8 @@ class DPOConfig(TrainingConfig):
     """Weight of an added negative log-likelihood of the chosen answer."""
     labels: Literal["side", "soft"] = "side"
     """What a pair's label counts for: the side it is on, or its probability (conservative DPO with an ε for each pair:
-    Mitchell 2023), where a tie is a label too."""
+    Mitchell 2023), where a tie is a label too; with `soft`, a pair's `epsilon` from labels judged twice goes before its
+    label."""
     weigh_by_confidence: bool = False
     """Weigh each pair's loss by its confidence, scaled to 1 on average."""
     margin_weight: float = Field(0.0, ge=0)

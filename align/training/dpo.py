@@ -197,7 +197,7 @@ def table(path: Path, chat: Chat, *, most: int, config: DPOConfig = PLAIN) -> tu
             counts["ties"] += 1
             if config.labels == "side":
                 continue
-        counts["soft"] += pair.label not in (0.0, 1.0)
+        counts["soft"] += pair.label not in (0.0, 1.0) or pair.epsilon is not None
         better, worse = (pair.chosen, pair.rejected) if pair.label >= 0.5 else (pair.rejected, pair.chosen)
         counts["control_tokens_in_content"] += chat.n_controls((*pair.prompt, *pair.chosen, *pair.rejected))
         prompt, chosen = chat.encode((*pair.prompt, *better)).split()
@@ -227,7 +227,9 @@ def table(path: Path, chat: Chat, *, most: int, config: DPOConfig = PLAIN) -> tu
 
 def extras(pair: Preference, config: DPOConfig) -> dict[str, float]:
     """What a pair's own loss needs; a pair without a margin has none to keep."""
-    p = max(pair.label, 1 - pair.label) if config.labels == "soft" else 1.0
+    # an audit of labels knows better how often they are wrong than a label of 1 does
+    p = 1 - pair.epsilon if pair.epsilon is not None else max(pair.label, 1 - pair.label)
+    p = p if config.labels == "soft" else 1.0
     return {
         "pair_label": p,
         "pair_weight": pair.confidence if config.weigh_by_confidence else 1.0,

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from align.configs import DPOConfig
 from align.preference.objectives import dpo_loss, ipo_loss, soft_dpo_loss
-from align.records import Preference
+from align.records import Message, Preference
 from align.store import jsonl
-from align.training.dpo import dpo
+from align.training.dpo import dpo, extras
 from align.training.weighed import pair_loss
 from tests.training.tiny import Place, World, question, turn
 
@@ -94,3 +94,20 @@ def test_a_pair_of_no_confidence_teaches_nothing(world: World, tmp_path: Path) -
     config = DPOConfig(batch_size=4, epochs=1, margin_weight=0.25, weigh_by_confidence=True)
     # weights are scaled to 1 on average: one pair of four carries the whole loss
     assert first_loss(world, tmp_path, config, path) == pytest.approx(dpo_loss(-0.5), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "epsilon", "label", "counted"),
+    [("soft", 0.1, 1.0, 0.9), ("soft", None, 0.7, 0.7), ("soft", None, 0.3, 0.7), ("side", 0.1, 1.0, 1.0)],
+)
+def test_noise_from_labels_judged_twice_is_the_pairs_epsilon(
+    labels: str, epsilon: float | None, label: float, counted: float
+) -> None:
+    pair = Preference(
+        prompt=(Message(role="user", content="q"),),
+        chosen=(Message(role="assistant", content="a"),),
+        rejected=(Message(role="assistant", content="b"),),
+        label=label,
+        epsilon=epsilon,
+    )
+    assert extras(pair, DPOConfig(labels=labels))["pair_label"] == pytest.approx(counted)
