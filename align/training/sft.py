@@ -23,6 +23,7 @@ from align.training.guards import Guarded
 from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, step_rows
+from align.training.packed import pack_in_place
 
 IGNORED = -100
 """The label of a token that is read but not learnt."""
@@ -62,6 +63,8 @@ def sft(
         processing_class=tokenizer,
         peft_config=adapter,
     )
+    if config.packed and isinstance(fault := pack_in_place(trainer.model, outputs=("entropy", "is_top1")), str):
+        workshop.note(f"not packed: {fault}; batches are padded, as TRL pads them")
     trainer.anchor = Anchor(
         config.keep, kept, trainer.model, chat, most=most, seed=workshop.seed, adapter=adapter is not None
     )
