@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from align import recipe as recipes
+from align.cli import given
 from align.configs import (
     AuditConfig,
     BenchmarkStep,
@@ -55,8 +57,25 @@ def stage(arguments: argparse.Namespace, name: str) -> int:
     out = Path(arguments.out)
     if out.exists():
         raise UsageError(f"{out}: exists already; name a folder that does not")
-    config, seed, runtime = _config(arguments, name)
-    inputs = _inputs(arguments.inputs, name, config)
+    aside = out.resolve().parent / f".{out.name}.inputs"
+    shutil.rmtree(aside, ignore_errors=True)  # what a killed run has left
+    try:
+        return _run(arguments, name, out, aside)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _run(arguments: argparse.Namespace, name: str, out: Path, aside: Path) -> int:
+    own, of_data = given.own_and_data(arguments.sets) if name in given.PARTS else (arguments.sets, [])
+    config, seed, runtime = _config(arguments, name, own)
+
+    def make_input(one: str, path: Path) -> Artifact | None:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        return given.made(one, path, name, of_data, aside=aside, seed=seed, runtime=runtime)
+
+    inputs = _inputs(arguments.inputs, name, config, make_input)
+    if of_data and not any(text.startswith("data=") and Path(text[5:]).is_file() for text in arguments.inputs):
+        raise UsageError(f"{name}: --set data.{of_data[0]}: is for a file of rows, and --in data names none")
     for source in inputs.values():
         if out.resolve().is_relative_to(source.path.resolve()):
             raise UsageError(f"--out {out}: stands inside the input {source.path}; name a folder elsewhere")
@@ -74,7 +93,7 @@ def stage(arguments: argparse.Namespace, name: str) -> int:
     return 0
 
 
-def _config(arguments: argparse.Namespace, name: str) -> tuple[Config, int, RuntimeConfig]:
+def _config(arguments: argparse.Namespace, name: str, sets: Sequence[str]) -> tuple[Config, int, RuntimeConfig]:
     values: dict[str, Any] = {}
     lines: Lines = {}
     seed, runtime = 0, RuntimeConfig()
@@ -85,39 +104,46 @@ def _config(arguments: argparse.Namespace, name: str) -> tuple[Config, int, Runt
         if section is None:
             raise UsageError(f"{arguments.recipe}: has no section `{SECTIONS.get(name, name)}`")
         values = {k: v for k, v in section.model_dump(exclude_unset=True).items() if k in KNOBS[name].model_fields}
-    for assignment in arguments.sets:
+    for assignment in sets:
         recipes.put(values, lines, assignment)
     config = recipes.checked(KNOBS[name], values, lines, where=name, folder=Path.cwd())
     return config, arguments.seed if arguments.seed is not None else seed, resolved(runtime)
 
 
-def _inputs(texts: Sequence[str], name: str, config: Config) -> dict[str, Artifact]:
+def _inputs(
+    texts: Sequence[str], name: str, config: Config, make_input: Callable[[str, Path], Artifact | None]
+) -> dict[str, Artifact]:
     """What `--in` names, each once and each of use to the stage, with nothing missing that it needs."""
     stage, needs = STAGES[name], needed(name, config)
     known = {**stage.needs, **stage.takes}
     found: dict[str, Artifact] = {}
+    asked: dict[str, str] = {}
     for text in texts:
-        given, equals, place = text.partition("=")
-        if not equals or not given:
+        named, equals, place = text.partition("=")
+        if not equals or not named:
             raise UsageError(f"{name}: --in {text}: expected NAME=PATH")
-        if given not in known and not any(
-            _alike(given, pattern) for pattern in (MEASURED, AUDITED) if pattern in known
+        if named not in known and not any(
+            _alike(named, pattern) for pattern in (MEASURED, AUDITED) if pattern in known
         ):
-            near = get_close_matches(given, known, n=1)
+            near = get_close_matches(named, known, n=1)
             hint = f"did you mean `{near[0]}`?" if near else f"it reads: {', '.join(known) or 'nothing'}"
-            raise UsageError(f"{name}: --in {given}: no such input; {hint}")
-        if given in found:
-            raise UsageError(f"{name}: --in {given}: given twice")
-        found[given] = _opened(text, Path(place))
+            raise UsageError(f"{name}: --in {named}: no such input; {hint}")
+        if named in asked:
+            raise UsageError(f"{name}: --in {named}: given twice")
+        asked[named] = place
+        if not Path(place).exists():
+            raise UsageError(f"--in {text}: no such folder")
     for needed_name, what in needs.items():
-        if needed_name not in found:
+        if needed_name not in asked:
             raise UsageError(f"{name}: --in {needed_name}=PATH is missing ({what})")
+    for named, place in asked.items():
+        found[named] = make_input(named, Path(place)) or _opened(f"{named}={place}", Path(place))
     return found
 
 
-def _alike(given: str, pattern: str) -> bool:
+def _alike(named: str, pattern: str) -> bool:
     """Whether an input is named as `evaluate/MODEL/INSTRUMENT` says."""
-    return given.count("/") == pattern.count("/") and given.split("/")[0] == pattern.split("/")[0]
+    return named.count("/") == pattern.count("/") and named.split("/")[0] == pattern.split("/")[0]
 
 
 def _opened(text: str, path: Path) -> Artifact:

@@ -66,6 +66,9 @@ class DataConfig(StageConfig):
     demonstrations: tuple[DataFile, ...] = ()
     prompts: tuple[DataFile, ...] = ()
     preferences: tuple[DataFile, ...] = ()
+    rankings: tuple[DataFile, ...] = ()
+    """Several answers a prompt with their order: our records, or `prompt` and `completions` with `scores` or `ranks`.
+    Stage `reward` learns from them."""
     xstest: LocalPath | None = None
     """The file `xstest_prompts.csv`, as published (Röttger et al. 2024): its prompts join the held-out ones."""
     test_share: float = Field(0.1, ge=0, lt=1)
@@ -78,6 +81,7 @@ class DataConfig(StageConfig):
     @model_validator(mode="after")
     def _has_data(self) -> Self:
         given = self.ready or self.testbed or self.text or self.demonstrations or self.prompts or self.preferences
+        given = given or self.rankings
         if not given:
             raise ValueError("no data: give testbed, or files under text, demonstrations, prompts or preferences")
         return self

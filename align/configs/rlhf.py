@@ -144,6 +144,15 @@ class RLHFConfig(TrainingConfig):
         return terms
 
     @model_validator(mode="after")
+    def _can_be_drawn_from(self) -> Self:
+        if self.prompt_tuning is not None or self.new_tokens or (self.lora is not None and self.lora.base != "float32"):
+            raise ValueError(
+                "rlhf: prompt_tuning, new_tokens and a quantised base are not for rollouts; use lora, ia3 or a full "
+                "fine-tune"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _groups_fit(self) -> Self:
         micro = self.micro_batch_size or self.batch_size
         for what, n in (("batch_size", self.batch_size), ("micro_batch_size", micro)):

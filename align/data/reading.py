@@ -13,11 +13,11 @@ from align.data.formats import Left
 from align.data.rows import Row
 from align.data.selection import Taken, few_equal, one_content_a_name, take, usable
 from align.data.splits import n_words, opening_key, prompt_key
-from align.records import Demonstration, Message, Preference, Prompt
+from align.records import Demonstration, Message, Preference, Prompt, Ranking
 
-R = TypeVar("R", Demonstration, Prompt, Preference)
+R = TypeVar("R", Demonstration, Prompt, Preference, Ranking)
 T = TypeVar("T")
-Part = Literal["demonstrations", "prompts", "preferences"]
+Part = Literal["demonstrations", "prompts", "preferences", "rankings"]
 BENCHMARK = "begins with the prompt of a benchmark"
 
 
@@ -83,19 +83,21 @@ class Reading:
         self.sources.append({"part": part, **told, **counts})
 
 
-def asked(record: Demonstration | Prompt | Preference) -> tuple[Message, ...]:
+def asked(record: Demonstration | Prompt | Preference | Ranking) -> tuple[Message, ...]:
     """What the record's answer answers."""
-    if isinstance(record, Preference):
+    if isinstance(record, (Preference, Ranking)):
         return record.prompt
     return record.messages[:-1] if isinstance(record, Demonstration) else record.messages
 
 
-def _words(record: Demonstration | Prompt | Preference) -> int:
+def _words(record: Demonstration | Prompt | Preference | Ranking) -> int:
+    if isinstance(record, Ranking):
+        return n_words(record.prompt) + max(map(n_words, record.answers))
     if isinstance(record, Preference):
         return n_words(record.prompt) + max(n_words(record.chosen), n_words(record.rejected))
     return n_words(record.messages)
 
 
-def _own_name(record: Demonstration | Prompt | Preference) -> str | None:
+def _own_name(record: Demonstration | Prompt | Preference | Ranking) -> str | None:
     name = record.meta.get("id")
     return name if isinstance(name, str) else None

@@ -12,7 +12,7 @@ from typing import Any, Generic
 from pydantic import BaseModel
 
 from align.configs import DataConfig, DataFile, Testbed
-from align.data import benchmarks, formats, rows
+from align.data import benchmarks, formats, ranked, rows
 from align.data.reading import Part, R, Reading, asked
 from align.data.selection import Taken
 from align.data.splits import Side, Sides, opening_key, prompt_key
@@ -58,6 +58,7 @@ def run(config: DataConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         demonstrations = [(f, ask.records(f, "demonstrations", formats.demonstration)) for f in config.demonstrations]
         prompts = [(f, ask.records(f, "prompts", formats.prompt)) for f in config.prompts]
         preferences = [(f, ask.records(f, "preferences", formats.preference)) for f in config.preferences]
+        rankings = [(f, ask.records(f, "rankings", ranked.ranking)) for f in config.rankings]
 
     made = _testbed(config.testbed, tools.seed) if config.testbed is not None else None
     sides = Sides(test_share=config.test_share, by=config.split_by)
@@ -66,6 +67,7 @@ def run(config: DataConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     _fix(sides, demonstrations)
     _fix(sides, prompts)
     _fix(sides, preferences)
+    _fix(sides, rankings)
     for prompt in made.test_prompts if made else []:
         sides.fix(prompt.messages, "test", "testbed")
     for prompt in made.prompts if made else []:
@@ -74,6 +76,7 @@ def run(config: DataConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     shown = arrange("demonstrations", demonstrations, sides, config.test_share, made.demonstrations if made else ())
     asked_for = arrange("prompts", prompts, sides, config.test_share)
     compared = consistent(arrange("preferences", preferences, sides, config.test_share))
+    ordered = arrange("rankings", rankings, sides, config.test_share)
     if made is not None:
         texts += made.text
         asked_for.train += made.prompts
@@ -89,12 +92,19 @@ def run(config: DataConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         "test_prompts.jsonl": asked_for.test,
         "preferences.train.jsonl": compared.train,
         "preferences.test.jsonl": compared.test,
+        "rankings.train.jsonl": ordered.train,
+        "rankings.test.jsonl": ordered.test,
         "items.jsonl": made.items if made else [],
     }
     counts = {name: jsonl.write(out / name, records) for name, records in written.items() if records}
     dropped = {
         part: dict(p.dropped)
-        for part, p in (("demonstrations", shown), ("prompts", asked_for), ("preferences", compared))
+        for part, p in (
+            ("demonstrations", shown),
+            ("prompts", asked_for),
+            ("preferences", compared),
+            ("rankings", ordered),
+        )
         if p.dropped
     }
     summary = {"rows": counts, "sources": sources, "dropped_between_files": dropped}

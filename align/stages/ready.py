@@ -11,7 +11,7 @@ from align.data.reading import asked
 from align.data.splits import opening_key, prompt_key
 from align.errors import RecordError
 from align.ports import Inputs, Tools
-from align.records import Candidate, Demonstration, Judgment, Preference, Prompt, Record
+from align.records import Candidate, Demonstration, Judgment, Preference, Prompt, Ranking, Record
 from align.store import jsonl
 
 VERSION = 2
@@ -25,11 +25,13 @@ KINDS: dict[str, type[Record]] = {
     "demonstrations.test.jsonl": Demonstration,
     "preferences.train.jsonl": Preference,
     "preferences.test.jsonl": Preference,
+    "rankings.train.jsonl": Ranking,
+    "rankings.test.jsonl": Ranking,
 }
 
 
 SUMMARY = "summary.json"
-TRAINED_ON = ("prompts.jsonl", "demonstrations.train.jsonl", "preferences.train.jsonl")
+TRAINED_ON = ("prompts.jsonl", "demonstrations.train.jsonl", "preferences.train.jsonl", "rankings.train.jsonl")
 
 
 class Ready(Config):
@@ -95,5 +97,5 @@ def _held_out(config: Ready, inputs: Inputs) -> frozenset[str]:
 
 
 def _key(row: Record, config: Ready) -> str:
-    assert isinstance(row, (Demonstration, Preference, Prompt))
+    assert isinstance(row, (Demonstration, Preference, Prompt, Ranking))
     return (opening_key if config.split_by == "opening" else prompt_key)(asked(row))

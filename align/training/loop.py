@@ -128,21 +128,27 @@ def keep_optimizer(config: TrainingConfig, out: Path, workshop: Workshop) -> Non
 
 
 def save_result(
-    trainer: Any, tokenizer: Any, out: Path, config: TrainingConfig | None = None, base: Path | None = None
+    trainer: Any,
+    tokenizer: Any,
+    out: Path,
+    config: TrainingConfig | None = None,
+    base: Path | None = None,
+    rows: list[list[int]] | None = None,
 ) -> dict[str, float] | None:
     """`model/`, whole and in float32; with an adapter also `adapter/`, which names no base path.
 
-    The adapter is folded in, and the two models are compared as `config` asks; how far apart they are.
+    The adapter is folded in, and the two models are compared on `rows` of tokens (by default the first it learnt from)
+    as `config` asks; how far apart they are.
     """
     from align.models.load import save, save_adapter
 
     model = trainer.accelerator.unwrap_model(trainer.model)
     apart = None
     if hasattr(model, "peft_config"):
-        from align.training.merging import some_rows, whole
+        from align.training.merging import cut, some_rows, whole
 
         save_adapter(model, out / "adapter")
-        rows = some_rows(trainer.train_dataset)
+        rows = some_rows(trainer.train_dataset) if rows is None else cut(rows)
         model, apart = whole(model, tokenizer, out / "adapter", base, config or TrainingConfig(), rows)
     # TRL hangs its own forward on the instance; the class's is what a saved model has
     model.__dict__.pop("forward", None)

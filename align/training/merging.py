@@ -127,12 +127,13 @@ def _last_states(base: Any, ids: list[int]) -> torch.Tensor:
 
 def some_rows(dataset: Any) -> list[list[int]]:
     """The first training rows as tokens, whatever a stage calls its columns; none where they are not tokens."""
-    found = []
-    for row in dataset.select(range(min(ROWS, len(dataset)))) if hasattr(dataset, "select") else []:
-        ids = _ids(row)
-        if ids:
-            found.append(list(ids)[:TOKENS])
-    return found
+    some = dataset.select(range(min(ROWS, len(dataset)))) if hasattr(dataset, "select") else []
+    return cut([ids for ids in map(_ids, some) if ids])
+
+
+def cut(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """So many rows and tokens of them as are compared."""
+    return [list(ids)[:TOKENS] for ids in rows[:ROWS]]
 
 
 def _ids(row: Mapping[str, Any]) -> list[int] | None:

@@ -120,7 +120,7 @@ def rlhf(
     """Write `model/`, with LoRA also `adapter/`, `log.jsonl`, `looks.jsonl`, `rollouts.parquet` and `summary.json`."""
     loop.ready(workshop.runtime)
     score_answers_only()
-    policy, tokenizer, adapter = build(model, config.lora, workshop.runtime)
+    policy, tokenizer, adapter = build(model, config, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
     learnt, watched = set_aside(prompts, 0 if config.watch.by == "none" else config.watch.prompts)
     most = min(config.max_tokens, context(policy)) - config.max_answer_tokens
@@ -162,11 +162,12 @@ def rlhf(
     every = config.watch.every or max(1, math.ceil(pace.total / 10))
     trainer.add_callback(Looks(trainer, every, workshop.work))
     loop.run(trainer, "rlhf", workshop)
-    finish(trainer, tokenizer, out, workshop)
+    merged = finish(trainer, tokenizer, out, workshop, base=model, rows=[list(one.ids) for one in told])
     counts = {"prompts": len(prompts), "learnt": len(told), "watched": len(looked_at), "too_long": n_long}
     loop.keep_optimizer(config, out, workshop)
     loop.write_log(out, trainer)
     summary = {"steps": trainer.state.global_step, "train": counts, "alarms": alarms(trainer.watching)}
+    summary |= loop.told(merged)
     if cost is not None:
         summary["price"] = trainer.price
     summary["rollouts"] = write_parquet(
@@ -175,7 +176,9 @@ def rlhf(
     loop.write_summary(out, summary)
 
 
-def finish(trainer: Any, tokenizer: Any, out: Path, workshop: Workshop) -> None:
+def finish(
+    trainer: Any, tokenizer: Any, out: Path, workshop: Workshop, *, base: Path, rows: list[list[int]]
+) -> dict[str, float] | None:
     """The last policy, or after an alarm that stops the one of the best look; and every look."""
     watching = trainer.watching
     if "held_out" in watching.alarms and trainer.rules.watch.on_alarm == "stop":
@@ -183,8 +186,9 @@ def finish(trainer: Any, tokenizer: Any, out: Path, workshop: Workshop) -> None:
         workshop.note(f"stopped at an alarm: the model is that of step {watching.best()}")
     trainer.rollouts.close()
     watching.close()
-    loop.save_result(trainer, tokenizer, out)
+    merged = loop.save_result(trainer, tokenizer, out, trainer.rules, base, rows=rows)
     jsonl.write(out / "looks.jsonl", watching.rows)
+    return merged
 
 
 def alarms(watching: Watching) -> dict[str, Any]:
