@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,10 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     bring.add_argument("--recipe", type=Path, metavar="FILE", help="take its `label.argilla`, with the mapping")
     bring.add_argument("--set", dest="sets", action="append", default=[], metavar="KNOB=VALUE",
                        help="one knob of `label.argilla`, mapping.prompt=instruction for instance")  # fmt: skip
+    rehearse = command("simulate", "have the testbed's annotators answer a recipe's comparisons, marked as simulated")
+    rehearse.add_argument("recipe", type=Path, metavar="RECIPE", help="one that has been run, and waits")
+    rehearse.add_argument("--store", type=Path, default=Path(os.environ.get("ALIGN_STORE", "runs")), metavar="FOLDER",
+                          help="where its artifacts are kept (default: $ALIGN_STORE, or ./runs)")  # fmt: skip
     install = command("install", "build the server's environment, and nothing else")
     install.add_argument("--again", action="store_true", help="even where it stands already")
 
@@ -189,6 +194,41 @@ def bring(arguments: argparse.Namespace) -> int:
     print(f"in a recipe: data: {{prompts: [{{path: {out}/prompts.jsonl}}], test_share: 0}}, "
           f"generate: {{ready: {out}/candidates.jsonl}}, label: {{ready: {out}/judgments.jsonl}}")  # fmt: skip
     return 0
+
+
+def simulate(arguments: argparse.Namespace) -> int:
+    from align import recipe as recipes
+    from align.adapters.argilla.book import Book
+    from align.adapters.argilla.sitting import sit
+    from align.errors import UsageError
+    from align.records import Candidate, Prompt
+    from align.store import jsonl
+
+    recipe = recipes.load(arguments.recipe)
+    label, store = recipe.label, arguments.store
+    begins = label.argilla.dataset.replace(" ", "_")
+    home = _home(arguments) if arguments.home or not label.argilla.home else _at(label.argilla.home)
+    books = [
+        path for path in sorted(store.glob("desks/*")) if path.name.startswith(label.argilla.dataset.replace(" ", "_"))
+    ]
+    if not books:
+        raise UsageError(f"{store}: nothing of this recipe is put up; run: align run {arguments.recipe}")
+    asked = [*store.glob("prepare/*/prompts.jsonl"), *store.glob("prepare/*/test_prompts.jsonl")]
+    prompts = {one.id: one for path in asked for one in jsonl.read(path, Prompt)}
+    candidates = {
+        one.id: one for path in store.glob("generate/*/candidates.jsonl") for one in jsonl.read(path, Candidate)
+    }
+    for folder in books:
+        done = sit(home, Book(folder), prompts, candidates, label.people, per_comparison=label.annotators_per_comparison,
+                   seed=recipe.seed)  # fmt: skip
+        print(f"{folder.name}: " + ", ".join(f"{name} answered {n}" for name, n in done.items()))
+    return 0
+
+
+def _at(path: str) -> Home:
+    from align.adapters.argilla.home import Home
+
+    return Home(Path(path))
 
 
 def install(arguments: argparse.Namespace) -> int:

@@ -195,6 +195,9 @@ class ArgillaDesk:
             *([each] if each else []),
             f"{statuses['submitted']} submitted, {statuses['draft']} drafts, {statuses['discarded']} discarded",
         ]
+        if self._told.set_aside:
+            reasons = Counter(str(row["reason"]) for row in self._told.set_aside)
+            parts.append("set aside: " + ", ".join(f"{n} {why}" for why, n in sorted(reasons.items())))
         if edited:
             parts.append(
                 f"{len(edited)} records were changed on the server and their answers are void: remove them there, and "

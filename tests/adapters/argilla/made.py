@@ -13,7 +13,7 @@ from align.adapters.argilla.opening import open_desk
 from align.configs import LabelConfig
 from align.configs.argilla import ArgillaConfig
 from align.preference.asking import comparisons
-from align.records import Candidate, Comparison, Judgment, Message, Ordering, Prompt
+from align.records import Candidate, Comparison, Message, Prompt
 
 
 class Work:
@@ -99,13 +99,3 @@ class Annotator:
         for start in range(0, len(items), 100):
             reply = self.http.post("/api/v1/me/responses/bulk", json={"items": items[start : start + 100]})
             assert not [one for one in reply.raise_for_status().json()["items"] if one.get("error")]
-
-
-def as_sent(said: Judgment) -> dict[str, Any]:
-    """What somebody says, as a browser would send it."""
-    assert isinstance(said.verdict, Ordering)
-    first, *_ = said.verdict.groups
-    preference = "a" if first == said.candidate_ids[:1] else "b" if len(first) == 1 else "tie"
-    if said.verdict.both_bad:
-        preference = "both_bad"
-    return {"preference": preference, **({"strength": said.strength} if said.strength else {})}

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from align.adapters.argilla.sitting import as_sent, sit
 from align.configs import SimulatedPeople
 from align.preference.people import told
 from align.records import Judgment, Ordering
 from tests.adapters.argilla.conftest import Argilla
-from tests.adapters.argilla.made import Annotator, as_sent, desk
+from tests.adapters.argilla.made import Annotator, desk
 from tests.preference.made_judgments import Judged, judged
 
 
@@ -46,6 +47,22 @@ def test_the_spammer_and_the_one_who_takes_the_first_side_are_found(argilla, tmp
     assert {name for name, found in faults.items() if found} == {"spammer-1", "first_biased-1"}, faults
     assert "side" in faults["first_biased-1"]
     assert Counter(row["provenance"] for row in rows) == {"simulated": 6}
+
+
+def test_simulated_annotators_sit_down_at_what_is_put_up_and_answer_it_once(argilla, tmp_path):
+    made = judged(5, n_prompts=6)
+    at = desk(argilla.home.path, tmp_path, "sitting", n=2)
+    at.publish(made.prompts, made.candidates, made.shown)
+    people = SimulatedPeople(careful=2, first_biased=1, spammers=0)
+
+    def sits() -> int:
+        done = sit(argilla.home, at.book, made.prompts, made.candidates, people, per_comparison=2, seed=0)
+        return sum(done.values())
+
+    assert (sits(), sits()) == (2 * len(made.shown), 0)
+    said = at.pull()
+    assert {one.provenance for one in said} == {"simulated"}
+    assert set(Counter(one.comparison_id for one in said).values()) == {2}
 
 
 @pytest.mark.slow
