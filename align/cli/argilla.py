@@ -208,16 +208,13 @@ def simulate(arguments: argparse.Namespace) -> int:
     label, store = recipe.label, arguments.store
     begins = label.argilla.dataset.replace(" ", "_")
     home = _home(arguments) if arguments.home or not label.argilla.home else _at(label.argilla.home)
-    books = [
-        path for path in sorted(store.glob("desks/*")) if path.name.startswith(label.argilla.dataset.replace(" ", "_"))
-    ]
+    books = [path for path in sorted(store.glob("desks/*")) if path.name.startswith(begins)]
     if not books:
         raise UsageError(f"{store}: nothing of this recipe is put up; run: align run {arguments.recipe}")
     asked = [*store.glob("prepare/*/prompts.jsonl"), *store.glob("prepare/*/test_prompts.jsonl")]
     prompts = {one.id: one for path in asked for one in jsonl.read(path, Prompt)}
-    candidates = {
-        one.id: one for path in store.glob("generate/*/candidates.jsonl") for one in jsonl.read(path, Candidate)
-    }
+    answered = store.glob("generate/*/candidates.jsonl")
+    candidates = {one.id: one for path in answered for one in jsonl.read(path, Candidate)}
     for folder in books:
         done = sit(home, Book(folder), prompts, candidates, label.people, per_comparison=label.annotators_per_comparison,
                    seed=recipe.seed)  # fmt: skip

@@ -43,9 +43,9 @@ def sit(
         raise RecordError(
             f"label.people: {len(everyone)} annotators, but {per_comparison} are to judge each comparison"
         )
-    for one in shown.values():
-        if one.prompt_id in prompts and prompts[one.prompt_id].meta.get("kind") not in KINDS:
-            raise RecordError("label: a prompt that is not of the testbed; its annotators know no other world")
+    known = [prompts[one.prompt_id] for one in shown.values() if one.prompt_id in prompts]
+    if any(prompt.meta.get("kind") not in KINDS for prompt in known):
+        raise RecordError("label: a prompt that is not of the testbed; its annotators know no other world")
     dataset = book.dataset()["id"]
     done = {}
     for person, account in zip(everyone, add_users(home, [one.name for one in everyone], "simulated"), strict=True):
@@ -53,11 +53,12 @@ def sit(
             pending = _pending(seat, dataset)
             items = []
             for record, name in pending.items():
-                one = shown.get(name)
-                if one is None or not {*one.candidate_ids} <= candidates.keys() or one.prompt_id not in prompts:
+                asked = shown.get(name)
+                if asked is None or not {*asked.candidate_ids} <= candidates.keys() or asked.prompt_id not in prompts:
                     continue
-                if person in assigned(everyone, one, per_comparison, seed=seed):
-                    said = judge(person, one, prompts[one.prompt_id], candidates, seed=seed, labels=people.labels)
+                if person in assigned(everyone, asked, per_comparison, seed=seed):
+                    prompt = prompts[asked.prompt_id]
+                    said = judge(person, asked, prompt, candidates, seed=seed, labels=people.labels)
                     values = {key: {"value": value} for key, value in as_sent(said).items()}
                     items.append({"record_id": record, "status": "submitted", "values": values})
             for start in range(0, len(items), ANSWERS):
