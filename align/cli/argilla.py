@@ -216,8 +216,8 @@ def simulate(arguments: argparse.Namespace) -> int:
     answered = store.glob("generate/*/candidates.jsonl")
     candidates = {one.id: one for path in answered for one in jsonl.read(path, Candidate)}
     for folder in books:
-        done = sit(home, Book(folder), prompts, candidates, label.people, per_comparison=label.annotators_per_comparison,
-                   seed=recipe.seed)  # fmt: skip
+        n = label.annotators_per_comparison
+        done = sit(home, Book(folder), prompts, candidates, label.people, per_comparison=n, seed=recipe.seed)
         print(f"{folder.name}: " + ", ".join(f"{name} answered {n}" for name, n in done.items()))
     return 0
 
