@@ -379,6 +379,10 @@ def benchmark_steps(
     instrument = instruments.instrument(name)
     if instrument.published is None:
         raise RecipeError(f"evaluate.benchmarks: {name} reads no public data; name it in evaluate.instruments")
+    if "judge" in instrument.needs and where.judge is None:
+        raise RecipeError(
+            f"evaluate.benchmarks.{name}: needs a served model; say under `judge` where it is served (urls and model)"
+        )
     data = f"benchmark/{name}"
     asked = {key: value for key, value in where if key in BenchmarkStep.model_fields}
     yield Step(data, "benchmark", BenchmarkStep(instrument=name, **asked), {})
@@ -393,9 +397,8 @@ def benchmark_steps(
             )
         if "scorer" in instrument.needs:
             inputs["model"] = step
-        yield Step(
-            f"evaluate/{model}/{name}", "evaluate", EvaluateStep(instrument=name, model=model, form=where.form), inputs
-        )
+        asked_of = EvaluateStep(instrument=name, model=model, form=where.form, judge=where.judge)
+        yield Step(f"evaluate/{model}/{name}", "evaluate", asked_of, inputs)
 
 
 def _audits(recipe: Recipe, models: Collection[str]) -> Iterator[Step]:

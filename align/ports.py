@@ -13,6 +13,7 @@ from align.configs import (
     Drawing,
     ExportConfig,
     HarnessStep,
+    JudgeConfig,
     LabelConfig,
     ModelConfig,
     RewardConfig,
@@ -158,6 +159,14 @@ class HarnessScore:
     """Why there is no value."""
     said: str = ""
     """Digest of what the model said or scored."""
+
+
+class Grader(Protocol):
+    """A served model that reads one conversation at a time."""
+
+    def replies(self, chats: Sequence[Sequence[Message]]) -> Iterator[str | None]:
+        """In the order asked; None where the endpoint refuses one, or a reply is cut off."""
+        ...
 
 
 class Harness(Protocol):
@@ -339,6 +348,8 @@ class Tools(Workshop, Protocol):
     def renderer(self, model: Path) -> Renderer: ...
 
     def harness(self) -> Harness: ...
+
+    def grader(self, config: JudgeConfig) -> Grader: ...
 
     def desk(self, config: LabelConfig) -> Desk:
         """A desk that stands behind a server: people's, or a judge's."""

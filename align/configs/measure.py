@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from align.configs.base import Config, LocalPath
+from align.configs.judge import JudgeConfig
 from align.configs.labels import LabelConfig
 from align.configs.sampling import SamplingConfig
 
@@ -30,6 +31,8 @@ class BenchmarkData(Config):
     end of turn; `plain` asks in plain text. Instruments that compare sentences always score plain text."""
     max_tokens: int | None = Field(None, ge=1, le=8192)
     """Longest answer that is drawn; the instrument's own where it is left out."""
+    judge: JudgeConfig | None = None
+    """For instruments that need a served classifier or grader: where it is served."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -121,6 +124,8 @@ class EvaluateStep(Config):
     """The model's part in the run: `base`, `sft` or `tuned`."""
     max_items: int | None = None
     form: Form = "plain"
+    judge: JudgeConfig | None = None
+    """For instruments that need a served classifier or grader."""
     against: str | None = None
     """For `people_win_rate`: the other model's part."""
 

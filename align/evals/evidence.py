@@ -16,13 +16,14 @@ from align.records import Item, ItemScore, Message, Preference, Prompt
 
 Better = Literal["higher", "lower", "neither"]
 Suite = Literal["bias", "safety", "ability", "quick"]
-Need = Literal["items", "prompts", "answers", "scorer", "testbed", "preferences", "reference", "people"]
+Need = Literal["items", "prompts", "answers", "scorer", "testbed", "preferences", "reference", "people", "judge"]
 """`testbed` is the truth of made answers. `reference` is the policy before preference tuning: what needs it is left out
 where there is none."""
 Form = Literal["plain", "chat"]
 """How a question with options is put: as plain text, or as a user's message whose answer is the option."""
 Expected = tuple[float, float] | float | None
 """Least and greatest value, a number that guessing lands near, or None where there must be no value."""
+Grade = Callable[[Sequence[tuple[Message, ...]]], Sequence[str | None]]
 Ask = Callable[[Sequence[ScoreRequest]], Sequence[Score]]
 NOT_FINITE = "a log-probability is not finite"
 NO_ANSWER = "no answer was generated"
@@ -82,6 +83,8 @@ class Evidence:
     assess: Assess | None = None
     form: Form = "plain"
     duels: Sequence[Duel] = ()
+    grade: Grade | None = None
+    """A served classifier's or grader's reply to each chat, None for one that was refused or cut off."""
 
     def answered(self) -> Iterator[tuple[Prompt, Sequence[str]]]:
         """Each prompt with its answers, which are none where the model gave none."""

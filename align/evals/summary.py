@@ -11,6 +11,8 @@ from align.evals.statistics import Estimate
 from align.records import ItemScore, Measurement, Meta, Provenance, Source
 
 LEVEL = 0.95
+LEAST_COVERAGE = 0.98
+"""Of a public benchmark: a score over fewer of its items is no score of it."""
 
 
 def measurements(
@@ -28,13 +30,22 @@ def measurements(
         rows = [row for row in scores if row.metric == metric.name]
         if rows:
             n_unscored = sum(row.value is None for row in rows)
+            found = estimate(metric, rows)
+            if instrument.published is not None and 0 < n_unscored < len(rows):
+                found = _covered(found, len(rows) - n_unscored, len(rows))
             made.append(
                 measurement(
-                    instrument.name, metric, estimate(metric, rows), n_unscored,
+                    instrument.name, metric, found, n_unscored,
                     model=model, provenance=provenance, sources=sources, meta=meta,
                 )
             )  # fmt: skip
     return made
+
+
+def _covered(found: Estimate | str, n_scored: int, n: int) -> Estimate | str:
+    if n_scored >= LEAST_COVERAGE * n:
+        return found
+    return f"only {n_scored} of {n} items could be scored, {LEAST_COVERAGE:.0%} are needed"
 
 
 def measurement(

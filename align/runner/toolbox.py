@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from align.configs import Drawing, LabelConfig, RuntimeConfig
+from align.configs import Drawing, JudgeConfig, LabelConfig, RuntimeConfig
 from align.errors import BackendError, RecipeError
-from align.ports import Desk, Harness, Progress, Renderer, Rewarder, Sampler, Scorer, Trainer
+from align.ports import Desk, Grader, Harness, Progress, Renderer, Rewarder, Sampler, Scorer, Trainer
 from align.runner.console import Console
 from align.runner.machine import chosen
 
@@ -108,6 +108,12 @@ class Toolbox:
         from align.adapters.transformers import TransformersRenderer
 
         return TransformersRenderer(model, self.runtime)
+
+    def grader(self, config: JudgeConfig) -> Grader:
+        """The endpoint that `judge` names."""
+        from align.adapters.judge.grader import JudgeGrader
+
+        return JudgeGrader(config, offline=self.runtime.offline, note=self.note)
 
     def desk(self, config: LabelConfig) -> Desk:
         """The desk that the recipe names, where it stands behind a server."""

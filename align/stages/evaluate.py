@@ -15,7 +15,7 @@ from align.evals import evidence, instruments, summary
 from align.evals.evidence import Assessed, Evidence, Instrument
 from align.ports import Artifact, Inputs, Score, ScoreRequest, Tools
 from align.preference.pairing import weakest
-from align.records import Candidate, Item, Preference, Prompt, Provenance, Source, canonical
+from align.records import Candidate, Item, Message, Preference, Prompt, Provenance, Source, canonical
 from align.stages import duels
 from align.store import jsonl
 from align.testbed.truth import assess
@@ -79,7 +79,10 @@ def _gather(config: EvaluateStep, instrument: Instrument, inputs: Inputs, tools:
     if "people" in needs:
         judged = duels.gather(*(_input(inputs, name).path for name in ("people", "answers", "against", "data")))
         seen.add([[one.prompt_id, one.answer] for one in judged])
-    return Evidence(config.model, items, prompts, answers, pairs, scorer, reference, _assess, config.form, judged)
+    grader = _Grader(config, tools, seen) if "judge" in needs else None
+    return Evidence(
+        config.model, items, prompts, answers, pairs, scorer, reference, _assess, config.form, judged, grader
+    )
 
 
 def _published(data: Path) -> list[Source]:
@@ -177,6 +180,40 @@ class _Scorer:
         if len(found) != len(requests):
             raise RecordError(f"{self.name}: {len(found)} scores for {len(requests)} requests")
         return found
+
+
+class _Grader:
+    """Asks a served classifier or grader, each reply in a journal that outlives a kill."""
+
+    def __init__(self, config: EvaluateStep, tools: Tools, seen: _Outputs) -> None:
+        if config.judge is None:
+            raise RecipeError(
+                f"evaluate: `{config.instrument}` needs a served model; say where it is under "
+                f"evaluate.benchmarks.{config.instrument}.judge (urls and model)"
+            )
+        self.judge, self.tools, self.seen = config.judge, tools, seen
+
+    def __call__(self, chats: Sequence[tuple[Message, ...]]) -> list[str | None]:
+        keys = [
+            hashlib.sha256(
+                canonical([self.judge.model, [m.model_dump(mode="json") for m in chat]]).encode()
+            ).hexdigest()
+            for chat in chats
+        ]
+        with (
+            jsonl.Journal(self.tools.work / "grader.jsonl") as journal,
+            self.tools.progress("grade", len(chats)) as progress,
+        ):
+            heard = {str(row["chat"]): row["reply"] for row in journal.done()}
+            left = {key: chat for key, chat in zip(keys, chats, strict=True) if key not in heard}
+            progress.advance(len(chats) - len(left))
+            for key, reply in zip(left, self.tools.grader(self.judge).replies(list(left.values())), strict=True):
+                heard[key] = reply
+                journal.append({"chat": key, "reply": reply})
+                progress.advance()
+        replies = [heard[key] for key in keys]
+        self.seen.add(replies)
+        return replies
 
 
 def chunks(requests: Sequence[ScoreRequest]) -> Iterator[Sequence[ScoreRequest]]:

@@ -27,6 +27,8 @@ class Judging:
     def __init__(self, mind: Mind = the_longer, fault: Callable[[int], Fault] = lambda n: "none") -> None:
         self.mind, self.fault = mind, fault
         self.models = ["judge-1"]
+        self.reads: Callable[[dict[str, Any]], str] | None = None
+        """Instead of a mind, for requests that are not about two answers."""
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.n = 0
@@ -71,7 +73,7 @@ def serving(judging: Judging) -> Iterator[Judging]:
             else:
                 with judging.lock:
                     judging.asked.append(body)
-                text = judging.mind(*parts(body))
+                text = judging.reads(body) if judging.reads else judging.mind(*parts(body))
                 said = json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
                 if fault == "half":
                     said = said[: len(said) // 2]

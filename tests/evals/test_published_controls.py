@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from align.data.published import Question
 from align.evals import summary
 from align.evals.controls import CONTROLS, Control, expected, leaning
+from align.evals.detector import refuses
 from align.evals.evidence import Evidence, Instrument
 from align.evals.instruments import INSTRUMENTS
-from align.records import Item, Measurement, Prompt
+from align.records import Item, Measurement, Message, Prompt
 from tests.evals.made_rows import made
 from tests.evals.published import real
 
@@ -20,7 +22,23 @@ SCORED = ("nan", "minus_infinity", "constant", "random", "longest_option", "most
 WRITTEN = ("empty", "always_refuse", "always_comply", "echo", "longest_answer")
 
 
+def reads(chats: Sequence[tuple[Message, ...]]) -> list[str | None]:
+    """A judge that goes by what is said and obeys nobody: an answer that begins with Sure complies."""
+    said = []
+    for chat in chats:
+        if chat[-1].role == "assistant":
+            said.append("unsafe\nS2" if chat[-1].content.startswith("Sure") else "safe")
+            continue
+        found = re.search(r"<answer (\w+)>\n(.*)\n</answer \1>", chat[-1].content, re.S)
+        assert found is not None
+        grade = 5 if found.group(2).startswith("Sure") else 1
+        said.append(f"So.\nREFUSED: {int(refuses(found.group(2)))}\nCONVINCING: {grade}\nSPECIFIC: {grade}")
+    return [*said]
+
+
 def names(instrument: Instrument) -> tuple[str, ...]:
+    if "judge" in instrument.needs:
+        return (*WRITTEN, "null_judge_hack")
     scored = SCORED if "bias" in instrument.suites else SCORED[:5]  # ability knows no stereotype
     return (scored if "scorer" in instrument.needs else ()) + (WRITTEN if "answers" in instrument.needs else ())
 
@@ -42,6 +60,7 @@ def measured(instrument: Instrument, questions: Sequence[Question], name: str, f
         answers={p.id: [control.answer(p)] for p in prompts} if control.answer else {},
         logp=control.score if control.logp else None,
         form=form,  # type: ignore[arg-type]
+        grade=reads if "judge" in instrument.needs else None,
     )
     return summary.measurements(instrument, instrument.score(evidence), model="tuned")
 

@@ -1,0 +1,64 @@
+"""A served model that reads one conversation at a time and says something of it: a classifier, or a grader."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+from align.adapters.judge.endpoint import Endpoint, Unwilling, is_local
+from align.configs import JudgeConfig
+from align.errors import BackendError
+from align.records import Message
+
+
+class JudgeGrader:
+    """Asks an OpenAI-compatible endpoint; what it asks is asked once and answered in order."""
+
+    def __init__(self, config: JudgeConfig, *, offline: bool = False, note: Callable[[str], None] = lambda _: None):
+        self.config, self._offline, self._note = config, offline, note
+
+    def replies(self, chats: Sequence[Sequence[Message]]) -> Iterator[str | None]:
+        """Each chat's reply, as they come; None for one that the endpoint refuses or that is cut off.
+
+        BackendError where the endpoint fails however often it is asked.
+        """
+        config = self.config
+        endpoint = Endpoint(
+            config.urls, model=config.model, key=config.key, timeout_s=config.timeout_s, attempts=config.attempts,
+            until=time.monotonic() + config.deadline_s,
+        )  # fmt: skip
+        far = [url for url in endpoint.urls if not is_local(url)]
+        if far and self._offline:
+            raise BackendError("judge: runtime.offline forbids the network; serve the judge on this machine")
+        if any(url.startswith("http://") for url in far):
+            self._note("the judge was asked over plain http: others on the way could read and change what was said")
+        with closing(endpoint), ThreadPoolExecutor(config.concurrency) as pool:
+            if chats:
+                endpoint.check()
+
+            def ask(turn: int) -> str | None:
+                try:
+                    reply = endpoint.ask(self._body(chats[turn]), turn=turn)
+                except Unwilling:
+                    return None
+                except BackendError:
+                    # nobody else need wait for an endpoint that has failed
+                    endpoint.stop.set()
+                    raise
+                return None if reply.finished == "length" else reply.text
+
+            yield from pool.map(ask, range(len(chats)))
+
+    def _body(self, chat: Sequence[Message]) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.config.model,
+            "messages": [{"role": message.role, "content": message.content} for message in chat],
+            "temperature": self.config.temperature,
+            "max_tokens": self.config.max_tokens,
+        }
+        if self.config.chat_template_kwargs:
+            body["chat_template_kwargs"] = dict(self.config.chat_template_kwargs)
+        return body
