@@ -34,7 +34,8 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# in place of this folder, in which `argilla` would be this file
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from align.adapters.argilla.accounts import add_users
 from align.adapters.argilla.client import Argilla
@@ -52,24 +53,7 @@ Json = dict[str, Any]
 def rows(round_: int) -> list[Json]:
     """2,000 records whose texts hold what models write: words, marks, code, other scripts."""
     rng = Random(round_)
-    words = [
-        "the",
-        "answer",
-        "of",
-        "which",
-        "one",
-        "is",
-        "asked",
-        "was",
-        "given",
-        "before",
-        "and",
-        "after",
-        "it",
-        "had",
-        "been",
-        "said",
-    ]
+    words = ["the", "answer", "of", "which", "one", "is", "asked", "was", "given", "before", "and", "after"]
     words += ["naïve", "日本語", "`x < y`", "$x^2$", "</p>", "🦉", "&amp;"]
 
     def text(n: int) -> str:

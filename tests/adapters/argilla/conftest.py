@@ -27,10 +27,16 @@ class Argilla:
         return add_users(self.home, [name or f"{kind}{next(self._numbers)}"], kind, workspace=workspace)[0]
 
 
+STARTED: list[Argilla] = []
+"""At most one: test files elsewhere import the fixture, and each import is a fixture of its own to pytest."""
+
+
 @pytest.fixture(scope="session")
 def argilla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Argilla]:
-    home = Home(tmp_path_factory.mktemp("argilla"))
-    url = up(home, port=0)
-    yield Argilla(url, home.credentials().api_key, home, count(1))
-    if running(home):
-        down(home)
+    if not STARTED:
+        home = Home(tmp_path_factory.mktemp("argilla"))
+        url = up(home, port=0)
+        STARTED.append(Argilla(url, home.credentials().api_key, home, count(1)))
+    yield STARTED[0]
+    if running(STARTED[0].home):
+        down(STARTED[0].home)
