@@ -34,8 +34,8 @@ from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
-# in place of this folder, in which `argilla` would be this file
-sys.path[0] = str(Path(__file__).resolve().parents[1])
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.remove(str(Path(__file__).resolve().parent))  # where `argilla` would be this file
 
 from align.adapters.argilla.accounts import add_users
 from align.adapters.argilla.client import Argilla

@@ -29,7 +29,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     start = command("up", "start the server, and wait until it answers; builds its environment the first time")
     start.add_argument("--host", default="127.0.0.1", help="who may reach it (default: this machine alone)")
     start.add_argument("--port", type=int, help="default: that of last time, or 6900; 0 is any free one")
-    start.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="longest wait (default 60)")
+    start.add_argument("--wait", type=float, default=120.0, metavar="SECONDS", help="longest wait (default 120)")
     start.add_argument("--order", choices=("started", "random"), default="started", help="where several people judge "
                        "each record: begun ones first (the default), or at random")  # fmt: skip
     command("down", "let the server finish what is under way, and stop it")

@@ -41,7 +41,7 @@ def up(
     *,
     host: str = "127.0.0.1",
     port: int | None = None,
-    wait: float = 60.0,
+    wait: float = 120.0,
     order: Literal["started", "random"] = "started",
 ) -> str:
     """Start the server of `home` and wait until it answers; its address.
