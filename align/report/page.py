@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from align.records import GateVerdict
-from align.report import lineage, measures, numbers, plots, samples
+from align.report import lineage, measures, numbers, plots, rewards, samples
 from align.report.card import knobs_said
 from align.report.curves import KEPT, Curve, curves, price, reading, shape_of
 from align.report.headline import headline
@@ -24,6 +24,7 @@ TRAINED = {
     "rlhf": "Reinforcement learning from rewards",
 }
 REWARDS = ("rewards/accuracies", "rewards/margins")
+SCORES = ("accuracy", "margin")
 TOKENS = ("mean_token_accuracy",)
 WITH_OTHERS = "Share of judgments that agree with the majority of the others"
 FIRST_SHOWN = "Share won by the answer shown first; half if the side means nothing"
@@ -32,11 +33,13 @@ GOLD = "Share of known answers that they found"
 AGREEMENT = "How far people agree; 0 is chance for all but raw agreement"
 MOST_PEOPLE = 40
 """More annotators than this are told in sentences and a table alone."""
-LEVELS = {"rewards/accuracies": 0.5, "rewards/margins": 0.0}
+LEVELS = {"rewards/accuracies": 0.5, "rewards/margins": 0.0, "accuracy": 0.5, "margin": 0.0}
 METRIC_NAMES = {
     "loss": "loss",
     "rewards/accuracies": "share of pairs ranked rightly",
     "rewards/margins": "reward margin (nats × beta)",
+    "accuracy": "share of pairs ranked rightly",
+    "margin": "reward of the better answer over the other",
     KEPT: "loss on what it knew before",
     "mean_token_accuracy": "share of tokens foreseen",
 }
@@ -57,6 +60,8 @@ class Training:
     knobs: tuple[tuple[str, str], ...]
     told: tuple[tuple[str, str], ...]
     """What the stage counted: rows, steps, what was cut off."""
+    worth: tuple[str, ...] = ()
+    """What a reward model is worth on held-out pairs."""
 
 
 def page(view: RunView) -> str:
@@ -129,7 +134,9 @@ def trainings(view: RunView) -> list[Training]:
         if "loss" not in curve:
             continue
         loss = curve["loss"]
-        beside = [curve[metric] for metric in (REWARDS if REWARDS[0] in curve else TOKENS) if metric in curve]
+        known = next((names for names in (REWARDS, SCORES) if names[0] in curve), TOKENS)
+        beside = [curve[metric] for metric in known if metric in curve]
+        summary = step.summary()
         lost = [curve[KEPT]] if KEPT in curve else []
         found.append(
             Training(
@@ -138,12 +145,20 @@ def trainings(view: RunView) -> list[Training]:
                 shape_of(loss.train, loss.held_out),
                 reading(loss.train, loss.held_out),
                 price(loss, *lost) if lost else "",
-                tuple((METRIC_NAMES[c.metric], _curve_plot(step.name, c)) for c in (loss, *beside, *lost)),
+                tuple((METRIC_NAMES[c.metric], _curve_plot(step.name, c)) for c in (loss, *beside, *lost))
+                + tuple(rewards.drawn(step.name, summary)),
                 tuple(knobs_said(step.config)),
-                tuple((measures.words(name), cell(value)) for name, value in step.summary().items() if value != {}),
+                tuple((measures.words(name), cell(value)) for name, value in _plain(summary)),
+                rewards.said(summary),
             )
         )
     return found
+
+
+def _plain(summary: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What is told in a line of small print; what a reward model is worth is told above it."""
+    hidden = rewards.WORTH if "calibration" in summary else ()
+    return [(name, value) for name, value in summary.items() if value != {} and name not in hidden]
 
 
 def _curve_plot(step: str, curve: Curve) -> str:

@@ -101,6 +101,23 @@ def drift(proxy: Points, held_out: Points) -> str:
     return _svg(figure, "reward over distance", "rewards by distance from the reference: " + ", ".join(said))
 
 
+def reliability(points: Points, *, name: str) -> str:
+    """Share right over sureness, both from a half to 1; on the dashed line one is as large as the other."""
+    figure, axes = _figure(3.8, 2.2)
+    _place(figure, axes, left=0.5, right=0.12, top=0.1, bottom=0.42)
+    axes.plot([0.5, 1], [0.5, 1], color=_COLOURS["faint"], linewidth=0.9, dashes=(3, 2), zorder=0)
+    axes.plot(
+        [x for x, _ in points], [y for _, y in points], "o-", color=_COLOURS["held_out"], markersize=3.5, linewidth=1.2
+    )
+    axes.set_xlim(0.48, 1.02)
+    axes.set_ylim(min(0.45, *(y for _, y in points)) - 0.03, 1.03)
+    axes.set_xlabel("sure")
+    axes.grid(axis="y", color=_COLOURS["grid"], linewidth=0.7)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(_COLOURS["grid"])
+    return _svg(figure, name, ", ".join(f"{x:.2f} sure {y:.2f} right" for x, y in points))
+
+
 def margin_strip(difference: float | None, low: float | None, high: float | None, *, edge: float) -> str:
     """One line of the gate: its interval, and the edge that all of it must stay to the left of."""
     if difference is None or low is None or high is None:
