@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from align import recipe as recipes
-from align.configs import DataConfig, ModelConfig
+from align.configs import DataConfig, LabelConfig, ModelConfig
 from align.data import formats, rows
 from align.errors import AlignError, RecordError, UsageError
 from align.plan import Step, plan
@@ -111,6 +111,8 @@ def _recipe(path: Path, sets: list[str]) -> Iterator[Finding]:
             except AlignError as error:
                 yield "fail", f"{step.name}: {file.name}", str(error)
         yield from _ready(step)
+        if isinstance(step.config, LabelConfig) and step.config.desk == "argilla":
+            yield from _argilla(step.name, step.config)
     if recipe.export.push_to is not None:
         try:
             recipes.secret(recipe.export.token)
@@ -142,6 +144,25 @@ def _ready(step: Step) -> Iterator[Finding]:
                 yield "ok", what, f"preferences: {Path(str(file.path)).name}"
     except AlignError as error:
         yield "fail", what, str(error)
+
+
+def _argilla(name: str, config: LabelConfig) -> Iterator[Finding]:
+    """Whether the server is there, whether it is one to be trusted with answers, and whether we may work on it."""
+    from align.adapters.argilla.opening import open_server
+
+    what, ours = f"{name}: argilla", config.argilla.url is None
+    try:
+        server, _ = open_server(config.argilla)
+        with server:
+            account, version = server.me(), server.version()
+            if account["role"] == "annotator":
+                yield "fail", what, f"{server.url}: the key is an annotator's; it takes an owner's, or an admin's"
+            elif server.warning:
+                yield "warn", what, server.warning
+            else:
+                yield "ok", what, f"{version} at {server.url}, as {account['role']}"
+    except AlignError as error:
+        yield "warn" if ours else "fail", what, str(error)
 
 
 def _store(store: Store, *, deep: bool) -> Iterator[Finding]:
