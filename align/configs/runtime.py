@@ -29,6 +29,8 @@ class RuntimeConfig(Config):
     """`auto` takes bfloat16 only where the processor has it natively: emulated, it is thrice as slow as float32."""
     threads: int | None = Field(None, ge=1)
     """CPU threads for torch; by default the cores this process may use."""
+    processes: int = Field(1, ge=1, le=1024)
+    """Processes that `sft` and `dpo` train in together, each with its share of every batch and of the threads."""
     offline: bool = False
     """Refuse anything that would need a network."""
     ray: RayConfig | None = None

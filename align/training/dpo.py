@@ -23,7 +23,7 @@ from align.training import loop
 from align.training.guards import Guarded
 from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
-from align.training.order import StepwiseByLength, step_rows
+from align.training.order import StepwiseByLength, sampler
 from align.training.packed import Packing, pack_in_place
 from align.training.reference import Logps, reference_logps, weights_of
 from align.training.weighed import EXTRAS, Weighed, WeighedCollator
@@ -75,7 +75,7 @@ class Preferring(Holding, Guarded, Weighed, DPOTrainer):  # type: ignore[misc]
         return dataset
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> StepwiseByLength:
-        return StepwiseByLength(lengths(self.train_dataset), step_rows=step_rows(self.args), seed=self.args.seed)
+        return sampler(lengths(self.train_dataset), self.args)
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Both columns of the reference."""
@@ -291,4 +291,5 @@ def arguments(config: DPOConfig, pace: loop.Pace, workshop: Workshop, *, has_hel
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
     )

@@ -15,6 +15,7 @@ from align.errors import TrainingError
 from align.models.load import first_line
 from align.ports import Progress
 from align.training.checkpoints import seal
+from align.training.ranks import together, writes
 
 
 class AtItsEnd(Exception):
@@ -48,7 +49,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self.loss = float(logs["loss"])
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        # every process has written its random state before the checkpoint is sealed
+        together()
+        if writes():
+            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        together()
 
 
 class Patience(EarlyStoppingCallback):  # type: ignore[misc]

@@ -17,6 +17,7 @@ from align.models import machine
 from align.ports import Workshop
 from align.store import jsonl
 from align.training.checkpoints import newest_whole_checkpoint
+from align.training.ranks import together, world, writes
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,17 @@ class Pace:
 
     @staticmethod
     def of(config: TrainingConfig, n_rows: int) -> Pace:
-        micro = min(config.micro_batch_size or config.batch_size, config.batch_size)
+        share = config.batch_size // world()
+        micro = min(config.micro_batch_size or share, share)
+        if share % micro:
+            raise TrainingError(f"micro_batch_size: {micro} does not divide a process's share of the batch, {share}")
         total = max(1, math.ceil(config.epochs * math.ceil(n_rows / config.batch_size)))
         return Pace(
             total=total,
             warmup=int(config.warmup_share * total),
             eval_every=config.eval_every or max(1, math.ceil(total / 10)),
             micro=micro,
-            accumulate=config.batch_size // micro,
+            accumulate=share // micro,
         )
 
 
@@ -103,7 +107,8 @@ def run(trainer: Any, what: str, workshop: Workshop, *, patience: int | None = N
 
 def write_summary(out: Path, summary: dict[str, Any]) -> None:
     """`summary.json`, keys sorted."""
-    (out / "summary.json").write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    if writes():
+        (out / "summary.json").write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def told(merged: dict[str, float] | None) -> dict[str, Any]:
@@ -115,12 +120,13 @@ def write_log(out: Path, trainer: Any) -> None:
     """`log.jsonl`."""
     from align.training.log import log_rows
 
-    jsonl.write(out / "log.jsonl", log_rows(trainer.state.log_history))
+    if writes():
+        jsonl.write(out / "log.jsonl", log_rows(trainer.state.log_history))
 
 
 def keep_optimizer(config: TrainingConfig, out: Path, workshop: Workshop) -> None:
     """`optimizer/`: the last checkpoint's state of optimizer and schedule, if the recipe asks to keep it."""
-    checkpoint = newest_whole_checkpoint(checkpoints_in(workshop)) if config.keep_optimizer else None
+    checkpoint = newest_whole_checkpoint(checkpoints_in(workshop)) if config.keep_optimizer and writes() else None
     if checkpoint is not None:
         (out / "optimizer").mkdir(exist_ok=True)
         for name in ("optimizer.pt", "scheduler.pt"):
@@ -142,6 +148,9 @@ def save_result(
     """
     from align.models.load import save, save_adapter
 
+    if not writes():
+        together()
+        return None
     model = trainer.accelerator.unwrap_model(trainer.model)
     apart = None
     if hasattr(model, "peft_config"):
@@ -153,4 +162,5 @@ def save_result(
     # TRL hangs its own forward on the instance; the class's is what a saved model has
     model.__dict__.pop("forward", None)
     save(model.cpu(), tokenizer, out / "model")
+    together()
     return apart

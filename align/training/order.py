@@ -7,21 +7,40 @@ from typing import Any
 
 import torch
 
+from align.training.ranks import world
+
 
 def step_rows(args: Any) -> int:
-    """Rows that one optimizer step takes on one device."""
-    return int(args.per_device_train_batch_size * args.gradient_accumulation_steps)
+    """Rows that one optimizer step takes, over all processes."""
+    return int(args.per_device_train_batch_size * args.gradient_accumulation_steps) * world()
+
+
+def balanced(rows: Sequence[int], lengths: Sequence[int], *, size: int) -> list[int]:
+    """The rows, so ordered that the batches of `size` cut from them have about as many tokens each.
+
+    Processes that train together wait for the slowest. The longest first, each into the lightest batch with room.
+    """
+    bins: list[list[int]] = [[] for _ in range(-(-len(rows) // size))]
+    room = [size] * (len(bins) - 1) + [len(rows) - size * (len(bins) - 1)]
+    for i in sorted(rows, key=lambda i: (-lengths[i], i)):
+        place = min(
+            (b for b in range(len(bins)) if len(bins[b]) < room[b]), key=lambda b: (sum(lengths[j] for j in bins[b]), b)
+        )
+        bins[place].append(i)
+    return [i for batch in bins for i in batch]
 
 
 class StepwiseByLength(torch.utils.data.Sampler):  # type: ignore[misc]
     """A fresh shuffle each epoch; the rows of one step stand from short to long.
 
     Which rows make a step is as in a plain shuffle, so the statistics of training are untouched; but its micro-batches
-    hold rows of like length, and less is computed on padding.
+    hold rows of like length, and less is computed on padding. With `micro`, batches of so many rows hold about as many
+    tokens each instead.
     """
 
-    def __init__(self, lengths: Sequence[int], *, step_rows: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], *, step_rows: int, seed: int, micro: int | None = None) -> None:
         self.lengths = lengths
+        self.micro = micro
         self.step_rows = step_rows
         self.seed = seed
         self.epoch = 0
@@ -37,4 +56,14 @@ class StepwiseByLength(torch.utils.data.Sampler):  # type: ignore[misc]
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = torch.randperm(len(self.lengths), generator=generator).tolist()
         for start in range(0, len(order), self.step_rows):
-            yield from sorted(order[start : start + self.step_rows], key=lambda i: self.lengths[i])
+            rows = order[start : start + self.step_rows]
+            if self.micro is not None:
+                yield from balanced(rows, self.lengths, size=self.micro)
+            else:
+                yield from sorted(rows, key=lambda i: self.lengths[i])
+
+
+def sampler(lengths: Sequence[int], args: Any) -> StepwiseByLength:
+    """The order for a trainer: by length in one process, balanced by tokens over several."""
+    micro = int(args.per_device_train_batch_size) if world() > 1 else None
+    return StepwiseByLength(lengths, step_rows=step_rows(args), seed=args.seed, micro=micro)

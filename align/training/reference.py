@@ -13,6 +13,7 @@ from typing import Any
 from align.errors import TrainingError
 from align.ports import Workshop
 from align.store import jsonl
+from align.training.ranks import from_all, rank, world
 
 TOKENS = 8192
 """Of a packed batch: without gradients it may be twice what a training row is."""
@@ -39,30 +40,35 @@ def reference_logps(
     """
     batches = in_batches(lengths, batch_size)
     key = content(rows, [*made_of, batches])
-    journal_at = workshop.work / f"reference.{name}.jsonl"
+    part = "" if world() == 1 else f".{rank()}of{world()}"
+    journal_at = workshop.work / f"reference.{name}{part}.jsonl"
     shelf = getattr(workshop, "shelf", None)
     kept = None if shelf is None else Path(shelf(key)) / "reference.jsonl"
     if kept is not None and kept.exists() and not journal_at.exists():
         shutil.copyfile(kept, journal_at)
     chosen, rejected = [0.0] * len(lengths), [0.0] * len(lengths)
+    mine = range(rank(), len(batches), world())
+    found: dict[int, Any] = {}
     with (
         jsonl.Journal(journal_at) as journal,
         workshop.progress(f"reference on {name} pairs", len(lengths)) as progress,
     ):
         done = journal.done()
-        for n, batch in enumerate(batches):
-            if n < len(done):
-                row = done[n]
+        for at, n in enumerate(mine):
+            if at < len(done):
+                found[n] = done[at]
             else:
-                first, second = compute(batch)
+                first, second = compute(batches[n])
                 if not all(map(math.isfinite, first + second)):
                     raise TrainingError("the reference's log-probabilities hold NaN or infinity; the model is damaged")
-                row = {"chosen": first, "rejected": second}
-                journal.append(row)
-            for place, i in enumerate(batch):
+                found[n] = {"chosen": first, "rejected": second}
+                journal.append(found[n])
+            progress.advance(len(batches[n]))
+    for part_of in from_all(found):
+        for n, row in part_of.items():
+            for place, i in enumerate(batches[n]):
                 chosen[i], rejected[i] = row["chosen"][place], row["rejected"][place]
-            progress.advance(len(batch))
-    if kept is not None and not kept.exists():
+    if kept is not None and world() == 1 and not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_name(f"reference.{name}.partial")
         shutil.copyfile(journal_at, partial)

@@ -22,7 +22,7 @@ from align.training import loop
 from align.training.guards import Guarded
 from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
-from align.training.order import StepwiseByLength, step_rows
+from align.training.order import StepwiseByLength, sampler
 from align.training.packed import pack_in_place
 
 IGNORED = -100
@@ -33,7 +33,7 @@ class Imitation(Holding, Guarded, SFTTrainer):  # type: ignore[misc]
     """TRL's own, guarded; the rows of a step stand from short to long."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> StepwiseByLength:
-        return StepwiseByLength(lengths(self.train_dataset), step_rows=step_rows(self.args), seed=self.args.seed)
+        return sampler(lengths(self.train_dataset), self.args)
 
 
 def sft(
@@ -150,4 +150,5 @@ def arguments(config: SFTConfig, pace: loop.Pace, workshop: Workshop, *, has_hel
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
     )

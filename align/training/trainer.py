@@ -34,6 +34,12 @@ class TransformersTrainer:
         workshop: Workshop,
         kept: Kept = NOTHING_KEPT,
     ) -> None:
+        if workshop.runtime.processes > 1:
+            from align.training.launch import launch
+
+            paths = {"model": model, "data": data, "held_out": held_out, "out": out}
+            launch("sft", config, paths, kept, workshop)
+            return
         from align.training.sft import sft
 
         sft(config, model, data, held_out, out, workshop, kept)
@@ -48,6 +54,12 @@ class TransformersTrainer:
         workshop: Workshop,
         kept: Kept = NOTHING_KEPT,
     ) -> None:
+        if workshop.runtime.processes > 1:
+            from align.training.launch import launch
+
+            paths = {"model": model, "data": data, "held_out": held_out, "out": out}
+            launch("dpo", config, paths, kept, workshop)
+            return
         from align.training.dpo import dpo
 
         dpo(config, model, data, held_out, out, workshop, kept)

@@ -1,0 +1,82 @@
+"""The same stage in two processes: the losses of one, a checkpoint that is whole, and a count that is looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from align.configs import DPOConfig, LoRA, RuntimeConfig, SFTConfig
+from align.errors import TrainingError
+from align.store import jsonl
+from align.training.order import balanced
+from align.training.trainer import TransformersTrainer
+from tests.training.tiny import Place, World
+
+TRAINER = TransformersTrainer()
+
+
+def logged(world: World, folder: Path, config: Any, *, processes: int) -> list[dict[str, Any]]:
+    out = folder / f"out{processes}"
+    out.mkdir(parents=True, exist_ok=True)
+    place = Place(folder / f"work{processes}")
+    place.runtime = RuntimeConfig(device="cpu", dtype="float32", threads=1, processes=processes)
+    if isinstance(config, SFTConfig):
+        TRAINER.sft(config, world.model, world.demonstrations, None, out, place)
+    else:
+        TRAINER.dpo(config, world.model, world.preferences, None, out, place)
+    assert (out / "model" / "model.safetensors").is_file()
+    return [row for _, row in jsonl.rows(out / "log.jsonl")]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DPOConfig(learning_rate=1e-3, batch_size=4, micro_batch_size=1, epochs=1, loss="sigmoid", sft_weight=0.0),
+        pytest.param(DPOConfig(learning_rate=1e-2, batch_size=4, epochs=2, lora=LoRA(rank=4)), marks=pytest.mark.slow),
+        pytest.param(SFTConfig(learning_rate=1e-3, batch_size=6, epochs=1), marks=pytest.mark.slow),
+    ],
+    ids=["dpo", "dpo lora", "sft"],
+)
+def test_two_processes_log_the_losses_of_one(config: Any, world: World, tmp_path: Path) -> None:
+    one = logged(world, tmp_path, config, processes=1)
+    two = logged(world, tmp_path, config, processes=2)
+    assert [row["step"] for row in one] == [row["step"] for row in two]
+    full = len([row for row in one if "loss" in row]) - 1  # an epoch's last step may be filled up with other rows
+    for ours, theirs in list(zip(two, one, strict=True))[:full]:
+        for name in ("loss", "grad_norm", "rewards/margins", "logps/chosen", "mean_token_accuracy"):
+            if name in theirs:
+                assert ours[name] == pytest.approx(theirs[name], rel=2e-4, abs=2e-5), name
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_before_anything_starts(world: World, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="3 does not divide batch_size 4"):
+        logged(world, tmp_path, DPOConfig(batch_size=4), processes=3)
+
+
+def test_another_number_of_processes_than_was_asked_for_is_noticed(tmp_path: Path) -> None:
+    job = tmp_path / "job.json"
+    runtime = RuntimeConfig(device="cpu", dtype="float32", threads=1, processes=2)
+    job.write_text(json.dumps({"seed": 0, "runtime": runtime.model_dump(mode="json"), "work": str(tmp_path)}), "utf-8")
+    alone = subprocess.run(
+        [sys.executable, "-m", "align.training.one_of_many", str(job)], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )  # fmt: skip
+    assert alone.returncode == 1
+    assert "2 were asked for and 1 are there; nothing is trained" in alone.stdout
+
+
+def test_batches_are_balanced_by_tokens_and_every_row_is_in_one() -> None:
+    random = Random(0)
+    lengths = [random.randint(10, 500) for _ in range(64)]
+    order = balanced(range(64), lengths, size=8)
+    assert sorted(order) == list(range(64))
+    sums = [sum(lengths[i] for i in order[start : start + 8]) for start in range(0, 64, 8)]
+    assert max(sums) < 1.1 * min(sums)
+    assert sorted(balanced(range(10), lengths, size=4)) == list(range(10))
