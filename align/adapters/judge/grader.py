@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
-from align.adapters.judge.endpoint import Endpoint, Unwilling, is_local
+from align.adapters.judge.endpoint import Endpoint, Stopped, Unwilling, is_local
 from align.configs import JudgeConfig
 from align.errors import BackendError
 from align.records import Message
@@ -35,6 +35,7 @@ class JudgeGrader:
             raise BackendError("judge: runtime.offline forbids the network; serve the judge on this machine")
         if any(url.startswith("http://") for url in far):
             self._note("the judge was asked over plain http: others on the way could read and change what was said")
+        failures: list[BackendError] = []
         with closing(endpoint), ThreadPoolExecutor(config.concurrency) as pool:
             if chats:
                 endpoint.check()
@@ -42,15 +43,20 @@ class JudgeGrader:
             def ask(turn: int) -> str | None:
                 try:
                     reply = endpoint.ask(self._body(chats[turn]), turn=turn)
-                except Unwilling:
+                except (Unwilling, Stopped):
                     return None
-                except BackendError:
+                except BackendError as error:
                     # nobody else need wait for an endpoint that has failed
+                    failures.append(error)
                     endpoint.stop.set()
-                    raise
+                    return None
                 return None if reply.finished == "length" else reply.text
 
-            yield from pool.map(ask, range(len(chats)))
+            for reply in pool.map(ask, range(len(chats))):
+                # what stopped because of a failure is not unreadable: it was never heard
+                if failures:
+                    raise failures[0]
+                yield reply
 
     def _body(self, chat: Sequence[Message]) -> dict[str, Any]:
         body: dict[str, Any] = {
