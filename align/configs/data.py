@@ -78,6 +78,14 @@ class DataConfig(StageConfig):
     max_equal_share: float = Field(0.05, ge=0, le=1)
     """Pairs whose answers are equal are dropped and counted; more than this share is an error."""
 
+    personal: Literal["report", "redact", "drop"] = "report"
+    """What to do with e-mail addresses, telephone numbers, bank accounts, payment cards, machine addresses and keys in
+    rows of files: count them and say where, put `[kind]` in their place, or leave the row out. What is found is never
+    shown whole."""
+    alike: Literal["report", "drop"] = "report"
+    """What to do with rows for training that ask nearly what a held-out row asks, or are nearly another row (Jaccard
+    similarity of five-word runs of 0.8 or more): count them, or leave them out."""
+
     @model_validator(mode="after")
     def _has_data(self) -> Self:
         given = self.ready or self.testbed or self.text or self.demonstrations or self.prompts or self.preferences

@@ -15,12 +15,12 @@ Side = Literal["train", "test"]
 
 def prompt_key(messages: Sequence[Message]) -> str:
     """The same for prompts that differ only in spacing, letter case or Unicode composition."""
-    return canonical([[message.role, _folded(message.content)] for message in messages])
+    return canonical([[message.role, folded(message.content)] for message in messages])
 
 
 def opening_key(messages: Sequence[Message]) -> str:
     """The same for all conversations that begin with the same message of a user's."""
-    return canonical([_folded(opening(messages).content)])
+    return canonical([folded(opening(messages).content)])
 
 
 def opening(messages: Sequence[Message]) -> Message:
@@ -71,7 +71,8 @@ def n_words(messages: Iterable[Message]) -> int:
     return sum(len(message.content.split()) for message in messages)
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """The text with spacing, letter case and Unicode composition made alike."""
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 

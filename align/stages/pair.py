@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from align.configs import PairConfig
+from align.data import personal
 from align.data.splits import opening, prompt_key, side
 from align.errors import RecordError
 from align.ports import Inputs, Tools
@@ -19,7 +20,7 @@ from align.preference.votes import Tally
 from align.records import Candidate, Judgment, Preference, Prompt, canonical
 from align.store import jsonl
 
-VERSION = 5
+VERSION = 6
 MOST_FLAGGED = 0.5
 """Share of the judgments that may come from annotators whose manner is suspect, unless the recipe accepts more."""
 
@@ -64,6 +65,7 @@ def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         "judges": judges.told([*judgments, *_said(inputs, "judge")]),
         "relabelled": again.told,
         "mean_epsilon": _mean([one.epsilon for one in paired.preferences if one.epsilon is not None]),
+        "personal_data": _personal(paired.preferences),
         "mean_label": _mean([one.label for one in paired.preferences]),
     }
     (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
@@ -105,6 +107,16 @@ def second_labels(first: Sequence[Judgment], second: Sequence[Judgment], config:
 
 def _said(inputs: Inputs, name: str) -> list[Judgment]:
     return list(jsonl.read(inputs[name].path / "judgments.jsonl", Judgment)) if name in inputs else []
+
+
+def _personal(preferences: Iterable[Preference]) -> dict[str, Any]:
+    """What of the pairs names or reaches a person; what a model has learnt by heart is in its answers."""
+    census = personal.Census()
+    for one in preferences:
+        if one.source != "testbed":
+            name = one.source or f"prompt {str(one.prompt_id)[:12]}"
+            census.add(personal.texts_of((one.prompt, one.chosen, one.rejected)), name)
+    return census.told()
 
 
 def _mean(values: Sequence[float]) -> float | None:

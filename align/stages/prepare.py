@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from align.configs import DataConfig, DataFile, Testbed
 from align.data import benchmarks, formats, ranked, rows
+from align.data.auditing import Audit
 from align.data.reading import Part, R, Reading, asked
 from align.data.selection import Taken
 from align.data.splits import Side, Sides, opening_key, prompt_key
@@ -23,7 +24,7 @@ from align.store import jsonl
 from align.testbed import corpus, items, tasks
 from align.testbed.world import make_world
 
-VERSION = 2
+VERSION = 3
 
 OPENS_LIKE_TEST = "opens like a row that is for test"
 CONTRADICTED = "contradicted by another row"
@@ -77,6 +78,11 @@ def run(config: DataConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     asked_for = arrange("prompts", prompts, sides, config.test_share)
     compared = consistent(arrange("preferences", preferences, sides, config.test_share))
     ordered = arrange("rankings", rankings, sides, config.test_share)
+    audit = Audit(config.personal, config.alike)
+    _audited(audit, "demonstrations", shown)
+    _audited(audit, "prompts", asked_for)
+    _audited(audit, "preferences", compared)
+    _audited(audit, "rankings", ordered)
     if made is not None:
         texts += made.text
         asked_for.train += made.prompts
@@ -107,10 +113,20 @@ def run(config: DataConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         )
         if p.dropped
     }
-    summary = {"rows": counts, "sources": sources, "dropped_between_files": dropped}
+    summary = {"rows": counts, "sources": sources, "dropped_between_files": dropped, **audit.told()}
     if config.testbed is not None:
         summary["testbed"] = config.testbed.model_dump(mode="json")
     (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
+
+
+def _audited(audit: Audit, part: str, found: Prepared[R]) -> None:
+    """Both sides as the recipe lets them be used; RecordError where nothing is left to train on."""
+    n = len(found.train)
+    found.train, found.test, dropped = audit.of(part, found.train, found.test)
+    found.dropped.update(dropped)
+    if n and not found.train:
+        why = ", ".join(f"{n} {reason}" for reason, n in sorted(dropped.items()))
+        raise RecordError(f"data.{part}: 0 of {n} rows are left to train on: {why}; use data.personal: redact")
 
 
 def arrange(
