@@ -58,7 +58,7 @@ class Argilla:
         try:
             self._http = httpx.Client(
                 base_url=self.url,
-                headers={"X-Argilla-Api-Key": key, "Accept": "application/json"}
+                headers={"X-Argilla-Api-Key": key, "Accept": "application/json", "Prefer": "return=minimal"}
                 # packing and unpacking costs a server more time than a loopback takes
                 | ({"Accept-Encoding": "identity"} if self.local else {}),
                 timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),

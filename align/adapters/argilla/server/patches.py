@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from . import bulk
 from .search import NO_VECTORS
 
 
 def apply(application: Any) -> None:
     """All of them."""
+    bulk.apply(application)
     types_once()
     webhooks_only_where_there_are_some()
     no_vectors()

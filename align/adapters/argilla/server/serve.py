@@ -58,6 +58,7 @@ def environment(home: Path, auth_key: str) -> dict[str, str]:
         "ARGILLA_CORS_ORIGINS": "[]",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_OFFLINE": "1",
+        "COLUMNS": "200",  # of the log, whose lines would be broken after a few words
     }
 
 
