@@ -203,3 +203,30 @@ def test_a_judge_beside_people_keeps_nobody_waiting_and_is_held_against_them(tmp
     assert asked.desk == "judge"
     alone = steps(tmp_path, BASE + BESIDE.replace("{judge", "{desk: judge, judge", 1))
     assert "label/judge" not in alone
+
+
+def test_a_public_benchmark_is_read_once_and_measured_of_every_model(tmp_path: Path) -> None:
+    benchmarks = "{crows_pairs: {path: pairs.csv}, xstest: {path: x.csv, max_tokens: 9}}"
+    found = steps(tmp_path, TAKEN + f"evaluate: {{models: [base, tuned], benchmarks: {benchmarks}}}\n")
+    assert [name for name in found if name.startswith("benchmark/")] == ["benchmark/crows_pairs", "benchmark/xstest"]
+    assert reads(found, "evaluate/tuned/crows_pairs") == {"data": "benchmark/crows_pairs", "model": "dpo"}
+    assert reads(found, "evaluate/base/xstest") == {"data": "benchmark/xstest", "answers": "answers/base/xstest"}
+    assert found["answers/base/xstest"].config.model_dump()["max_tokens"] == 9
+    assert reads(found, "benchmark/xstest") == {}, "a benchmark changes nothing that is trained"
+    assert "evaluate/tuned/crows_pairs" in reads(found, "gate")
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "said"),
+    [
+        ("{benchmarks: {facts: {path: x}}}", "facts reads no public data"),
+        ("{benchmarks: {bbk: {path: x}}}", "did you mean `bbq`"),
+        ("{instruments: [bbq]}", "say where they lie in evaluate.benchmarks"),
+        ("{benchmarks: {llama_guard: {path: x}}}", "needs a served model"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_measured_is_told_before_anything_runs(
+    tmp_path: Path, evaluate: str, said: str
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        steps(tmp_path, TAKEN + f"evaluate: {evaluate}\n")
