@@ -145,17 +145,17 @@ def test_down_where_nothing_is_up_says_so(tmp_path: Path) -> None:
 def test_network_file_systems_are_known_by_the_mount_that_lies_on_top(tmp_path: Path) -> None:
     mounts = (
         "21 1 254:0 / / rw - ext4 /dev/vda rw\n"
-        "30 21 0:50 / /mnt/team rw,relatime shared:1 - nfs4 host:/x rw\n"
-        "31 21 0:51 / /mnt/team/local rw - xfs /dev/vdb rw\n"
+        "30 21 0:50 / /srv/team rw,relatime shared:1 - nfs4 host:/x rw\n"
+        "31 21 0:51 / /srv/team/local rw - xfs /dev/vdb rw\n"
         "32 21 0:52 / /home/me/with\\040space rw - fuse.sshfs me@host: rw\n"
         "33 21 0:53 / /over rw - ext4 /dev/vdc rw\n"
         "34 21 0:54 / /over rw - cifs //host/x rw\n"
     )
     kinds = {
         "/var/x": "ext4",
-        "/mnt/team/a/b": "nfs4",
-        "/mnt/teamwork": "ext4",
-        "/mnt/team/local/x": "xfs",
+        "/srv/team/a/b": "nfs4",
+        "/srv/teamwork": "ext4",
+        "/srv/team/local/x": "xfs",
         "/home/me/with space/x": "fuse.sshfs",
         "/over/x": "cifs",
     }
