@@ -80,8 +80,9 @@ def _environment(workshop: Workshop, n: int) -> dict[str, str]:
 
 def _listen(command: list[str], environment: Mapping[str, str], workshop: Workshop) -> str | None:
     """Show what the ranks tell, until they are done; why they stopped, or None."""
+    errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 -- it lives as long as the process
     process = subprocess.Popen(
-        command, env=dict(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        command, env=dict(environment), stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
         preexec_fn=die_with_parent,
     )  # fmt: skip
     fault: str | None = None
@@ -103,15 +104,17 @@ def _listen(command: list[str], environment: Mapping[str, str], workshop: Worksh
                     bars[said["what"]] = stack.enter_context(workshop.progress(said["what"], said["total"]))
                 if "advance" in said:
                     bars[said["what"]].advance(said["advance"], said["note_beside"])
-        assert process.stderr is not None
-        errors = process.stderr.read().strip().splitlines()
         if process.wait() and fault is None:
-            fault = f"a training process ended with {process.returncode}: {(errors or tail or ['it said nothing'])[-1][:300]}"
+            errors.seek(0)
+            named = [line for line in errors.read().splitlines() if "Error" in line]
+            last = (named or tail[-1:] or ["no word of why"])[0].strip()[:300]
+            fault = f"a training process ended with {process.returncode}: {last}"
         return fault
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        errors.close()
 
 
 def die_with_parent() -> None:

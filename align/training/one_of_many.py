@@ -55,7 +55,8 @@ def run(job: dict[str, Any]) -> None:
     part = Part(job)
     if ranks.world() != part.runtime.processes:
         raise TrainingError(
-            f"runtime.processes: {part.runtime.processes} were asked for and {ranks.world()} are there; nothing is trained"
+            f"runtime.processes: {part.runtime.processes} were asked for and {ranks.world()} are there; "
+            "nothing is trained"
         )
     paths = {name: None if path is None else Path(path) for name, path in job["paths"].items()}
     kept = Kept(**{name: None if path is None else Path(path) for name, path in job["kept"].items()})
