@@ -42,11 +42,11 @@ class Work:
         return self.candidates[first].text, self.candidates[second].text
 
 
-def eggs(n: int, *, word: str = "egg") -> Work:
-    """`n` questions, each with a long answer and a short one."""
+def eggs(n: int, *, longer: str = "") -> Work:
+    """`n` questions, each with a long answer and a short one; every third long answer is `longer` still."""
     return Work(
-        [f"How long does {word} number {i} boil?" for i in range(n)],
-        [(f"Six minutes for {word} {i}, from cold water.", f"{i} minutes.") for i in range(n)],
+        [f"How long does egg number {i} boil?" for i in range(n)],
+        [(f"Six minutes for egg {i}, from cold water.{longer * (i % 3 == 0)}", f"{i} minutes.") for i in range(n)],
     )
 
 

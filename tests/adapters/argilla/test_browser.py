@@ -118,7 +118,7 @@ class Seat:
 
 
 def test_people_sign_in_judge_by_keys_and_clicks_search_filter_and_see_their_progress(browser, argilla, tmp_path):
-    work = eggs(8)
+    work = eggs(8, longer=" Then into cold water.")
     at = desk(argilla.home.path, tmp_path, "judging", n=1)
     at.publish(work.prompts, work.candidates, work.comparisons)
     account = argilla.add("human")
@@ -201,7 +201,13 @@ def test_people_sign_in_judge_by_keys_and_clicks_search_filter_and_see_their_pro
     page.wait_for_selector("[aria-label='Total Records']:has-text('of 4')")
     seat.shot("submitted")
     page.click("text=Filters")
-    page.wait_for_timeout(300)
+    page.click("text=Metadata")
+    page.click("text=words of the longer answer")
+    words = [max(len(text.split()) for text in work.texts(by_question[q])) for q in (first, second, third, fourth)]
+    page.locator(".range__inputs input >> nth=0").fill(str(max(words)))
+    page.keyboard.press("Tab")
+    n = words.count(max(words))
+    page.wait_for_selector(f"[aria-label='Total Records']:has-text('of {n}')")
     seat.shot("filters")
     seat.page.goto(f"{argilla.url}/")
     page.wait_for_selector("text=Your datasets")
