@@ -109,8 +109,9 @@ def _tests(one: Record, everyone: Sequence[Record]) -> list[tuple[Fault, bool]]:
     says = f"contradicts itself on pairs shown again (the same on {_of(same)})"
     ask("consistent", at_most_p(same, CONSISTENT), says, large=same.share is not None and same.share < CONSISTENT)
     hasty = one.hasty
-    says = f"is faster than anybody reads ({_of(hasty)} judgments)"
-    ask("pace", at_least_p(hasty, HASTY), says, large=hasty.share is not None and hasty.share > HASTY)
+    if one.provenance == "human":  # a script or a model is faster than anybody reads, and that is no fault of its own
+        says = f"is faster than anybody reads ({_of(hasty)} judgments)"
+        ask("pace", at_least_p(hasty, HASTY), says, large=hasty.share is not None and hasty.share > HASTY)
     return found
 
 

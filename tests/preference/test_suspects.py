@@ -64,6 +64,11 @@ def test_a_spammer_says_much_the_same_whatever_is_shown() -> None:
     assert found_in(PANEL + [said("dee", i, coin.randrange(2)) for i in range(200)])["dee"] >= {"others", "tells"}
 
 
+def test_a_script_may_be_faster_than_anybody_reads() -> None:
+    fast = [careful("dee", i, seconds=0.8).model_copy(update={"provenance": "simulated"}) for i in range(60)]
+    assert found_in(PANEL + fast) == {}
+
+
 def test_who_is_faster_than_anybody_reads_is_named_by_stamps_or_by_seconds() -> None:
     fast = [careful("dee", i, seconds=0.8) for i in range(60)]
     slow = [careful("eve", i, seconds=9.0) for i in range(60)]

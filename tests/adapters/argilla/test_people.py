@@ -42,8 +42,7 @@ def test_the_spammer_and_the_one_who_takes_the_first_side_are_found(argilla, tmp
     made = judged(5, n_prompts=60)
     back, names = pulled(argilla, tmp_path, "panel", made)
     rows = told(back, words=made.lengths())["annotators"]
-    # at an interface everybody is faster than anybody reads
-    faults = {names[row["name"]]: set(row["monitors"]) - {"pace"} for row in rows}
+    faults = {names[row["name"]]: set(row["monitors"]) for row in rows}
     assert {name for name, found in faults.items() if found} == {"spammer-1", "first_biased-1"}, faults
     assert "side" in faults["first_biased-1"]
     assert Counter(row["provenance"] for row in rows) == {"simulated": 6}
