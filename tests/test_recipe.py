@@ -317,3 +317,25 @@ def test_each_step_stands_after_what_it_reads(load: Load) -> None:
     for step in plan(load(BASE + "sft: {}\nevaluate: {instruments: [facts, refusal]}\n")):
         assert set(step.inputs.values()) <= made
         made.add(step.name)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("{desk: judge}", r"label\.judge: missing|judge: missing; `desk: judge` needs at least judge\.urls"),
+        ("{judge: {urls: [], model: m}}", r"label\.judge\.urls: a list of 0 found, expected at least 1"),
+        (
+            "{judge: {urls: ['ftp://x'], model: m}}",
+            r"urls\.0: 'ftp://x' found, expected an http:// or https:// address",
+        ),
+        ("{judge: {urls: ['http://u:p@h/v1'], model: m}}", r"a secret stands in the recipe"),
+        ("{judge: {urls: ['http://h/v1'], model: m, key: plain}}", r"judge\.key: a secret is given as \$\{env:NAME\}"),
+        ("{repeat_share: 2}", r"label\.repeat_share: 2 found, expected less than or equal to 1"),
+        ("{relabel: {share: 0}}", r"label\.relabel\.share: 0 found, expected greater than 0"),
+    ],
+)
+def test_a_desk_that_cannot_be_is_refused_by_its_knob(tmp_path: Path, label: str, message: str) -> None:
+    file = tmp_path / "r.yaml"
+    file.write_text(f"model: {{scratch: {{}}}}\ndata: {{testbed: {{}}}}\nlabel: {label}\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=message):
+        recipes.load(file)

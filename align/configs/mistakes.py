@@ -71,8 +71,13 @@ def _explained(kind: type[Config], problem: dict[str, Any]) -> tuple[Place, str]
 
 def _found_against_expected(problem: dict[str, Any]) -> str:
     found, pattern = problem.get("input"), str((problem.get("ctx") or {}).get("pattern"))
+    if isinstance(found, str) and "https?" in pattern:
+        return f"{shown(found)} found, expected an http:// or https:// address, or ${{env:NAME}}"
     if isinstance(found, str) and "env" in pattern:
         return "a secret is given as ${env:NAME}, never by its value"
+    if problem["type"] == "too_short" and isinstance(found, (list, tuple)):
+        least = (problem.get("ctx") or {}).get("min_length", 1)
+        return f"a list of {len(found)} found, expected at least {least}"
     expected = EXPECTED.get(problem["type"]) or PATTERNS.get(pattern)
     expected = expected or problem["msg"].removeprefix("Input should be ").removeprefix("String should ")
     quote = "; put it in quotes" if problem["type"] == "string_type" and isinstance(found, (int, float)) else ""

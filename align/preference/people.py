@@ -11,7 +11,7 @@ from align.preference import annotators as of_annotators
 from align.preference.agreement import ordinal_alpha
 from align.preference.annotators import annotators, sides
 from align.preference.dawid_skene import spammer_score
-from align.preference.resampled import intervals
+from align.preference.resampled import intervals, ordinal_interval
 from align.preference.suspects import FALSE_ALARMS, RULES, suspects
 from align.preference.votes import tally
 from align.preference.weighing import weigh
@@ -56,9 +56,12 @@ def agreement(judgments: Sequence[Judgment]) -> dict[str, Any]:
     units = sides(judgments)
     ranks = [list(unit.values()) for unit in of_annotators.strengths(judgments) if len(unit) >= 2]
     strong = [unit for unit in ranks if any(unit)]
+    found = {name: list(limits) for name, limits in intervals(units).items()}
+    if strong and (limits := ordinal_interval(ranks)) is not None:  # type: ignore[arg-type]
+        found["ordinal_alpha"] = list(limits)
     return {
         **asdict(of_annotators.agreed(judgments)),
-        "intervals": {name: list(limits) for name, limits in intervals(units).items()},
+        "intervals": found,
         "ordinal_alpha": ordinal_alpha(ranks) if strong else None,  # type: ignore[arg-type]
         "n_ordinal": len(ranks) if strong else 0,
     }

@@ -51,6 +51,27 @@ def intervals(units: Sequence[Unit], *, seed: int = 0, level: float = 0.95) -> d
     return {name: limits for name, draws in found.items() if (limits := percentile(draws, level)) is not None}
 
 
+def ordinal_interval(ranks: Sequence[Sequence[float]], *, seed: int = 0, level: float = 0.95) -> Interval | None:
+    """The same for α of labels that have an order; None where there are too few things or no contrast."""
+    shared = [unit for unit in ranks if len(unit) >= 2]
+    if len(shared) < FEWEST:
+        return None
+    values = sorted({value for unit in shared for value in unit})
+    counts = np.array([[unit.count(value) for value in values] for unit in shared], dtype=np.float64)
+    sizes = counts.sum(axis=1)
+    together = counts[:, :, None] * counts[:, None, :] / (sizes - 1)[:, None, None]
+    random = np.random.default_rng(seed)
+    weights = random.multinomial(len(shared), np.full(len(shared), 1 / len(shared)), size=N_DRAWS).astype(np.float64)
+    total = weights @ counts
+    n = total.sum(axis=1)
+    middle = np.cumsum(total, axis=1) - total / 2
+    far = (middle[:, :, None] - middle[:, None, :]) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        observed = (np.tensordot(weights, together, axes=1) * far).sum(axis=(1, 2)) / n
+        expected = (total[:, :, None] * total[:, None, :] * far).sum(axis=(1, 2)) / (n * (n - 1))
+        return percentile(1 - observed / expected, level)
+
+
 def percentile(draws: Floats, level: float) -> Interval | None:
     """The middle `level` of the draws that are finite; None where too few are."""
     finite = draws[np.isfinite(draws)]

@@ -182,7 +182,7 @@ def _weighed(told: Mapping[str, Any]) -> list[str]:
     if rule == "soft" and label is not None:
         return [f"Labels are shares of votes; the mean label is {number(label)}."]
     if noise is not None:
-        return [f"Each label carries its noise into the loss; on average a label is wrong with {number(noise)}."]
+        return [f"Each label carries its noise into the loss; on average it is wrong with probability {number(noise)}."]
     return []
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from align.preference.agreement import agreement, alpha, krippendorff_alpha, ordinal_alpha
-from align.preference.resampled import intervals
+from align.preference.resampled import intervals, ordinal_interval
 
 # Krippendorff's own example of four observers and twelve units (Computing Krippendorff's Alpha-Reliability, 2011)
 CANONICAL = [
@@ -67,6 +67,21 @@ def test_the_interval_of_alpha_holds_the_truth_as_often_as_it_says() -> None:
         low, high = intervals(drawn(Random(seed), 80, 0.8), seed=seed)["krippendorff_alpha"]
         held += low <= 0.36 <= high
     assert 88 <= held <= 100, f"{held} of 100"
+
+
+def test_the_ordinal_interval_holds_alpha_and_equals_drawing_by_hand() -> None:
+    rng = Random(4)
+    ranks = [[(truth := rng.randrange(-3, 4)) + rng.choice((0, 0, 0, 1)), truth, truth] for _ in range(60)]
+    found = ordinal_interval(ranks, seed=3)
+    whole = ordinal_alpha(ranks)
+    assert found is not None
+    assert whole is not None
+    assert found[0] < whole < found[1]
+    weights = np.random.default_rng(3).multinomial(60, np.full(60, 1 / 60), size=1000)
+    by_hand = [ordinal_alpha([ranks[i] for i in np.repeat(np.arange(60), row)]) for row in weights]
+    assert found == pytest.approx(tuple(np.quantile(by_hand, [0.025, 0.975])))
+    assert ordinal_interval([[1, 1]] * 20) is None
+    assert ordinal_interval([[1], [2]] * 20) is None
 
 
 def test_where_nothing_was_labelled_twice_or_all_is_one_label_there_is_no_interval() -> None:

@@ -91,7 +91,7 @@ def test_noise_judges_and_desks_are_told_with_what_they_stand_on(tmp_path: Path)
     assert [(one.name, one.rated[0], one.n) for one in told.relabelled] == [
         ("all: went the other way", 0.15, 90), ("all: a label is wrong", 0.08, 90),
     ]  # fmt: skip
-    assert told.sentences[-1].endswith("on average a label is wrong with 0.080.")
+    assert told.sentences[-1].endswith("on average it is wrong with probability 0.080.")
     assert told.judges[1].rated == (0.61, 0.53, 0.69)
     assert told.judges[1].says == "people among themselves 0.570; 31 times it contradicted itself between its seats"
     assert "verdicts that could not be read: 9 no verdict" in told.desks[0]
