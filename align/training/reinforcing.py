@@ -64,7 +64,7 @@ class Reinforcing(Guarded):
             else:
                 groups.append((self.told[name], [seed]))
         model = self.accelerator.unwrap_model(self.model)  # type: ignore[attr-defined]
-        with self.compute_loss_context_manager():  # type: ignore[attr-defined]
+        with self.accelerator.autocast():  # type: ignore[attr-defined]
             drawn = draw(model, [told for told, _ in groups], [seeds for _, seeds in groups], self.chosen)
         written = [ids for of_prompt in drawn for ids in of_prompt]
         self._cut = self._cut + 1 if all(not ids or ids[-1] not in self.chosen.ends for ids in written) else 0

@@ -56,7 +56,7 @@ class Looks(TrainerCallback):  # type: ignore[misc]
         model = trainer.accelerator.unwrap_model(trainer.model)
         before = set(trainer.watching.alarms)
         if step not in trainer.watching.steps:
-            with trainer.compute_loss_context_manager():
+            with trainer.accelerator.autocast():
                 trainer.watching.look(model, trainer.reference(), step, trainer.chosen.ends)
         seen = trainer.watching.summary(step)
         state.log_history.append(
