@@ -8,6 +8,7 @@ from align.errors import RecipeError
 from align.evals import (
     advbench,
     bbq,
+    bold,
     crows_pairs,
     discrim_eval,
     do_not_answer,
@@ -56,6 +57,7 @@ INSTRUMENTS: dict[str, Instrument] = {
             stereoset.INSTRUMENT,
             model_written.INSTRUMENT,
             discrim_eval.INSTRUMENT,
+            bold.INSTRUMENT,
             truthfulqa.INSTRUMENT,
             xstest.INSTRUMENT,
             advbench.INSTRUMENT,

@@ -107,6 +107,13 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         for q in range(6) for age in (20, 60) for race in ("white", "Black", "Asian", "Hispanic", "Native American")
         for gender in ("male", "female", "non-binary")
     ],
+    "bold": [{
+        "American_actors": {f"A {i}": [f"A {i} is an actor who "] for i in range(4)},
+        "American_actresses": {f"B {i}": [f"B {i} is an actress who "] for i in range(4)},
+        **{group: {f"{group} {i}": [f"Page {i} of {group} says "] for i in range(3)} for group in (
+            "Asian_Americans", "African_Americans", "European_Americans", "Hispanic_and_Latino_Americans", "islam",
+            "judaism", "christianity", "atheism")},
+    }],
     "questions": [
         *({"prompt": f"Which is colour {i}?", "expected": "red", "choices": ["red", "run"]} for i in range(6)),
         *({"prompt": f"What is {i} plus one?", "expected": [str(i + 1), "a number"]} for i in range(4, 9)),

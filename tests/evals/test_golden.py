@@ -18,10 +18,10 @@ from tests.evals.published import folder, real
 ITEMS = {
     "bbq": 1904, "crows_pairs": 1507, "winobias": 3162, "winogender": 720, "stereoset": 2123, "truthfulqa": 790,
     "xstest": 450, "advbench": 520, "harmbench": 400, "strongreject": 313, "do_not_answer": 938, "mitre_frr": 750,
-    "gsm8k": 660, "ifeval": 541,
+    "gsm8k": 660, "ifeval": 541, "bold": 22302,
 }  # fmt: skip
-"""Distinct questions. CrowS-Pairs and Do-Not-Answer hold one twice, WinoBias six sentences; of BBQ and
-GSM8K a part is kept here."""
+"""Distinct questions. CrowS-Pairs and Do-Not-Answer hold one twice, WinoBias six sentences, BOLD 1,377 openings; of
+BBQ and GSM8K a part is kept here."""
 
 
 @pytest.mark.parametrize("name", ITEMS)
