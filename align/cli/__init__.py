@@ -119,7 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     _store(show)
     show.add_argument("--json", action="store_true", help="print JSON")
-    report = _with_recipe(commands, "report", "write a run's report again and say where it is")
+    report = _with_recipe(
+        commands, "report", "write a run's report again and say where it is; of two recipes, what sets them apart"
+    )
+    report.add_argument(
+        "other", nargs="?", type=Path, metavar="OTHER", help="a second recipe, to hold beside the first"
+    )
     report.add_argument("--out", type=Path, metavar="FILE", help="write it here instead")
     chat = _command(commands, "chat", "talk to a model, or to two side by side")
     chat.add_argument(

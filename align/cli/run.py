@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 from align import recipe as recipes
@@ -67,17 +68,43 @@ def report(arguments: argparse.Namespace) -> int:
     from align.report.page import page
     from align.runner.views import run_view
 
-    runner = _runner(arguments, Console(quiet=True))
-    if not runner.state:
-        raise UsageError(
-            f"{arguments.recipe}: has not been run in {arguments.store}; run: align run {arguments.recipe}"
-        )
+    runner = _ran(arguments, arguments.recipe)
+    if arguments.other is not None:
+        return _beside(arguments, runner, _ran(arguments, arguments.other))
     path = arguments.out or runner.store.root / "reports" / f"{runner.name}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(page(run_view(runner.store, runner.state)), encoding="utf-8")
     shutil.move(partial, path)
     print(json.dumps({"report": str(path)}) if arguments.json else path)
+    return 0
+
+
+def _ran(arguments: argparse.Namespace, recipe: Path) -> Runner:
+    runner = Runner(recipes.load(recipe, arguments.sets), Store(arguments.store), Console(quiet=True))
+    if not runner.state:
+        raise UsageError(f"{recipe}: has not been run in {arguments.store}; run: align run {recipe}")
+    return runner
+
+
+def _beside(arguments: argparse.Namespace, one: Runner, other: Runner) -> int:
+    """Two runs' tuned models on the same items, in a table."""
+    from rich.console import Console as Terminal
+
+    from align.report import two_runs
+    from align.runner.views import run_view
+
+    first, second = run_view(one.store, one.state), run_view(other.store, other.state)
+    found = two_runs.lines(first, second)
+    if arguments.json:
+        told = {"first": first.name, "second": second.name, "labels": two_runs.same_labels(first, second)}
+        print(json.dumps(told | {"lines": [line.told() for line in found]}, indent=1))
+        return 0
+    terminal = Terminal()
+    terminal.print(two_runs.table(first, second, found))
+    terminal.print(two_runs.same_labels(first, second))
+    if first.simulated or second.simulated:
+        terminal.print("simulated: people, or the truth itself, are made; these numbers say nothing about people")
     return 0
 
 

@@ -103,9 +103,14 @@ def compared(results: Results) -> list[Measurement]:
             for name in (*INSTRUMENTS, harness.NAME):
                 new, old = results.get((model, name)), results.get((against, name))
                 if new and old:
-                    made.extend(_differences(new, old))
-                    made.extend(_win_rates(new, old) if name == COMPARISONS[win_rate.NAME][0] else [])
+                    made.extend(between(new, old))
     return made
+
+
+def between(new: Measured, old: Measured) -> list[Measurement]:
+    """Every shared metric of two models by one instrument: differences (new minus old), and win rates."""
+    made = _differences(new, old)
+    return made + _win_rates(new, old) if new.instrument == COMPARISONS[win_rate.NAME][0] else made
 
 
 def _differences(new: Measured, old: Measured) -> list[Measurement]:
