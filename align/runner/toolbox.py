@@ -120,6 +120,11 @@ class Toolbox:
         if config.desk == "argilla":
             from align.adapters.argilla.opening import open_desk
 
+            if self.runtime.offline and config.argilla.url is not None:
+                raise BackendError(
+                    f"label.argilla.url: {config.argilla.url} is named, and runtime.offline forbids the network; leave "
+                    "`url` out for this machine's own Argilla, or leave `offline` out"
+                )
             return open_desk(config, kept=self.kept, note=self.note)
         if config.desk == "judge" and config.judge is not None:
             from align.adapters.judge.desk import JudgeDesk

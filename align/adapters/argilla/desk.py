@@ -195,6 +195,8 @@ class ArgillaDesk:
             *([each] if each else []),
             f"{statuses['submitted']} submitted, {statuses['draft']} drafts, {statuses['discarded']} discarded",
         ]
+        if self.server.warning:
+            parts.append(self.server.warning)
         if self._told.set_aside:
             reasons = Counter(str(row["reason"]) for row in self._told.set_aside)
             parts.append("set aside: " + ", ".join(f"{n} {why}" for why, n in sorted(reasons.items())))

@@ -81,7 +81,7 @@ class Settings:
 def settings(config: LabelConfig) -> Settings:
     """The data set that a recipe asks for; eight digits in its name stand for what cannot be changed later."""
     asked = config.argilla
-    text = Path(config.guideline).read_text(encoding="utf-8") if config.guideline is not None else ""
+    text = _text(Path(config.guideline)) if config.guideline is not None else ""
     guidelines = "\n".join(part for part in (text.strip(), KEYS) if part)
     if len(guidelines) > MOST_GUIDELINES:
         raise RecipeError(
@@ -91,6 +91,15 @@ def settings(config: LabelConfig) -> Settings:
     frozen = canonical([asked.layout, asked.thinking, text, _shape(fields(asked.layout)), _shape(QUESTIONS)])
     digits = hashlib.sha256(frozen.encode("utf-8")).hexdigest()[:8]
     return Settings(f"{asked.dataset}-{digits}", fields(asked.layout), guidelines, config.annotators_per_comparison)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def fields(layout: Layout) -> tuple[Json, ...]:

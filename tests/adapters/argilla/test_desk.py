@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from align.adapters.argilla.client import Argilla as Client
-from align.errors import RecordError
+from align.adapters.argilla.settings import settings
+from align.configs import LabelConfig
+from align.errors import RecipeError, RecordError
 from align.records import Judgment, Ordering
 from tests.adapters.argilla.conftest import Argilla
 from tests.adapters.argilla.made import Annotator, Work, desk, eggs
@@ -152,7 +154,7 @@ def test_a_comparison_edited_on_the_server_is_void_and_put_up_again_once_removed
     at.server.ask("DELETE", f"/api/v1/datasets/{at.dataset_id}/records", params={"ids": victim["id"]})
     assert len(at.pull()) == 1
     assert len(at.server.records(at.dataset_id)) == 2, "it is put up again"
-    assert "changed on the server" not in at.where()
+    assert "records were changed on the server" not in at.where()
 
 
 def test_a_question_that_was_changed_is_refused_with_the_difference(argilla, tmp_path):
@@ -258,6 +260,22 @@ def test_nobody_to_judge_is_said_with_how_to_add_somebody(argilla, tmp_path):
     at = put_up(argilla, tmp_path, "nobody", eggs(1), workspace="empty")
     at.pull()
     assert "2 annotators are needed for each and nobody may judge: align argilla users add NAME" in at.where()
+
+
+def test_one_who_has_judged_all_alone_is_said(argilla, tmp_path):
+    at = put_up(argilla, tmp_path, "alone", eggs(2))
+    account = argilla.add()
+    argilla.add()
+    Annotator(argilla.url, account.api_key).judges(at.dataset_id, lambda record: {"preference": "a"})
+    at.pull()
+    assert f"{account.username} has judged all, and others nothing yet" in at.where()
+
+
+def test_a_guideline_that_is_no_text_is_the_recipes_mistake(argilla, tmp_path):
+    (tmp_path / "g.md").write_bytes(b"Prefer \xff")
+    config = LabelConfig(desk="argilla", guideline=str(tmp_path / "g.md"))
+    with pytest.raises(RecipeError, match=r"g\.md: not UTF-8 at byte 7"):
+        settings(config)
 
 
 def test_judgments_are_ours_whole(argilla, tmp_path):

@@ -107,6 +107,17 @@ def test_one_command_puts_up_waits_and_carries_on_to_a_tuned_model(argilla, tmp_
         kept = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
         assert not [path for path in kept if secret.encode() in path.read_bytes()], "no key, no place"
 
+    # one of them thinks again: what is frozen stays so until it is asked for anew, and what was said before is kept
+    def turned(record: dict[str, Any]) -> dict[str, Any]:
+        return {"preference": "tie"}
+
+    Annotator(argilla.url, argilla.add("simulated", "ben").api_key).judges(dataset, turned, most=1)
     again = align("run", "people.yaml", cwd=tmp_path)
     assert again.returncode == 0
     assert "label                      reuse" in again.stdout
+    anew = align("run", "people.yaml", "--refresh", "label", "--until", "label", cwd=tmp_path)
+    assert anew.returncode == 0, anew.stderr
+    later = list(jsonl.read(artifact(tmp_path, "label") / "judgments.jsonl", Judgment))
+    assert (len(later), len({one.id for one in later} - {one.id for one in judgments})) == (24, 1)
+    (row,) = [row for _, row in jsonl.rows(artifact(tmp_path, "label") / "set_aside.jsonl")]
+    assert row["reason"] == "changed later"
