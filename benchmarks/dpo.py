@@ -18,6 +18,7 @@ against tuned TRL 3.2, smollm2 4; memory a fifth.
 
 $ make bench NAME=dpo            # 3 rounds, under 10 minutes on 2 cores
 $ make bench NAME=dpo FULL=1     # 5 rounds, 48 pairs
+$ ONLY=hh,exact ROUNDS=1 make bench NAME=dpo    # parts of it: hh, long, balanced, short, memory, exact, smollm2
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from align.runner.machine import cpu_has_bf16, packages
 from benchmarks import pairs as data
 
 FULL = bool(os.environ.get("FULL"))
-ROUNDS = 5 if FULL else 3
+ROUNDS = int(os.environ.get("ROUNDS") or (5 if FULL else 3))
 BATCH = 8
 VOCABULARY = 8192
 
@@ -280,33 +281,35 @@ def main() -> None:
             found[f"speedup_{name}_vs_eager"] = round(cpu["eager"] / cpu["packed"], 2)
         print(f"{name:<9} {raw[name]}", flush=True)
         del sides
-    if not os.environ.get("ONLY"):
-        found |= rest(hh, words, raw)
+    found |= rest(hh, words, raw, os.environ.get("ONLY") or "memory,exact,smollm2")
     found["native_bf16"] = cpu_has_bf16()
     raw["wall_s"] = round(time.perf_counter() - started)
     print(json.dumps({**found, "raw": raw, "packages": packages()}))
 
 
-def rest(hh: list[data.Pair], words: Any, raw: dict[str, Any]) -> dict[str, Any]:
-    """Memory, exactness, and the real chat model."""
+def rest(hh: list[data.Pair], words: Any, raw: dict[str, Any], which: str) -> dict[str, Any]:
+    """Memory, exactness, and the real chat model, as far as asked for."""
     from align.models.load import load_model
 
     found: dict[str, Any] = {}
-    peaks = {name: peak_mib(name) for name in ("trl", "packed")}
-    raw["peak_mib"] = peaks
-    found["memory_ratio_hh"] = round(peaks["packed"] / peaks["trl"], 3)
-    print(f"memory    {peaks}", flush=True)
-    shortest = sorted(hh, key=lambda r: len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]))
-    found["max_rel_grad_error_fp64"] = float64_error(shortest)
-    loss, found["max_rel_grad_error_fp32"] = float32_error(shortest)
-    found["rel_loss_error_fp32"] = loss
-    print(f"exactness {found}", flush=True)
+    if "memory" in which:
+        peaks = {name: peak_mib(name) for name in ("trl", "packed")}
+        raw["peak_mib"] = peaks
+        found["memory_ratio_hh"] = round(peaks["packed"] / peaks["trl"], 3)
+        print(f"memory    {peaks}", flush=True)
+    if "exact" in which:
+        shortest = sorted(hh, key=lambda r: len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]))
+        found["max_rel_grad_error_fp64"] = float64_error(shortest)
+        found["rel_loss_error_fp32"], found["max_rel_grad_error_fp32"] = float32_error(shortest)
+        print(f"exactness {found}", flush=True)
+    if "smollm2" not in which:
+        return found
     rows = data.tokens(BATCH, words, vocabulary=len(words), most=512, seed=1)
     sides = []
     for side in ("trl", "packed"):
         dtype, attention = fastest(side)
         sides.append(Side(side, load_model(data.CHAT), rows, dtype=dtype, attention=attention))
-    raw["smollm2"] = rounds(sides, rows, n=3)
+    raw["smollm2"] = rounds(sides, rows, n=min(ROUNDS, 3))
     cpu = raw["smollm2"]["cpu_s"]
     found["speedup_smollm2_hh"] = round(cpu["trl"] / cpu["packed"], 2)
     print(f"smollm2   {raw['smollm2']}", flush=True)

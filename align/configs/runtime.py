@@ -31,6 +31,8 @@ class RuntimeConfig(Config):
     """CPU threads for torch; by default the cores this process may use."""
     processes: int = Field(1, ge=1, le=1024)
     """Processes that `sft` and `dpo` train in together, each with its share of every batch and of the threads."""
+    report_to: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
+    """Trackers that training also reports to, each with its own package and settings; nothing is sent by default."""
     offline: bool = False
     """Refuse anything that would need a network."""
     ray: RayConfig | None = None

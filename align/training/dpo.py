@@ -288,7 +288,7 @@ def arguments(config: DPOConfig, pace: loop.Pace, workshop: Workshop, *, has_hel
         save_strategy="steps",
         save_total_limit=2,
         **loop.checkpoints(config, pace, has_held_out=has_held_out),
-        report_to="none",
+        report_to=loop.trackers(workshop),
         disable_tqdm=True,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from align.configs import RuntimeConfig, TrainingConfig
-from align.errors import TrainingError
+from align.errors import BackendError, TrainingError
 from align.models import machine
 from align.ports import Workshop
 from align.store import jsonl
@@ -73,6 +75,22 @@ def checkpoints(config: TrainingConfig, pace: Pace, *, has_held_out: bool) -> di
         "metric_for_best_model": "eval_loss",
         "greater_is_better": False,
     }
+
+
+def trackers(workshop: Workshop) -> list[str]:
+    """Names of the trackers that transformers reports to; BackendError where one is not installed.
+
+    What they write stands outside the artifact: TensorBoard's files in `TENSORBOARD_LOGGING_DIR`, by default
+    `tensorboard/` here.
+    """
+    names: list[str] = list(workshop.runtime.report_to)
+    for name in names:
+        if find_spec(name) is None:
+            raise BackendError(f"runtime.report_to: the package {name} is not installed; run: pip install {name}")
+    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(Path("tensorboard").absolute()))
+    if workshop.runtime.offline:
+        os.environ.setdefault("WANDB_MODE", "offline")
+    return names or ["none"]
 
 
 def checkpoints_in(workshop: Workshop) -> Path:

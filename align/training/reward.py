@@ -197,7 +197,7 @@ def arguments(config: RewardConfig, pace: loop.Pace, workshop: Workshop, *, has_
         save_strategy="steps",
         save_total_limit=2,
         **loop.checkpoints(config, pace, has_held_out=has_held_out),
-        report_to="none",
+        report_to=loop.trackers(workshop),
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
