@@ -51,6 +51,8 @@ class Paired:
     difference: Estimate | str
     """New minus old."""
     n_unscored: int
+    p: float | None = None
+    """Two-sided, that there is no difference; None where nothing can be said."""
 
     @property
     def coverage(self) -> float:
@@ -72,10 +74,20 @@ def paired(metric: Metric, new: Sequence[ItemScore], old: Sequence[ItemScore], *
     clusters = summary.cluster_names(rows)
     if metric.estimator == "slope":
         differences = [x - y for x, y in zip(a, b, strict=True)]
-        return Paired(metric, summary.slope_of(differences, rows, clusters, level), n_unscored)
+        return _tested(metric, summary.slope_of(differences, rows, clusters, level), n_unscored)
     if metric.estimator == "ratio":
-        return Paired(metric, _ratios(rows, [theirs[i] for i in shared], clusters, level), n_unscored)
-    return Paired(metric, statistics.paired(a, b, clusters, level=level), n_unscored)
+        return _tested(metric, _ratios(rows, [theirs[i] for i in shared], clusters, level), n_unscored)
+    found = statistics.paired(a, b, clusters, level=level)
+    if found.method == "tango":
+        p = statistics.mcnemar(
+            sum(x > y for x, y in zip(a, b, strict=True)), sum(x < y for x, y in zip(a, b, strict=True))
+        )
+        return Paired(metric, found, n_unscored, p)
+    return _tested(metric, found, n_unscored)
+
+
+def _tested(metric: Metric, found: Estimate | str, n_unscored: int) -> Paired:
+    return Paired(metric, found, n_unscored, None if isinstance(found, str) else statistics.p_value(found))
 
 
 def _ratios(
@@ -119,7 +131,9 @@ def _differences(new: Measured, old: Measured) -> list[Measurement]:
         ours, theirs = new.of(metric.name), old.of(metric.name)
         if ours and theirs:
             pair = paired(metric, ours, theirs, level=summary.LEVEL)
-            made.append(_comparison(new, old, new.instrument, metric, pair.difference, pair.n_unscored, "difference"))
+            made.append(
+                _comparison(new, old, new.instrument, metric, pair.difference, pair.n_unscored, "difference", pair.p)
+            )
     return made
 
 
@@ -143,11 +157,12 @@ def _comparison(
     found: Estimate | str,
     n_unscored: int,
     statistic: str,
+    p: float | None = None,
 ) -> Measurement:
     return summary.measurement(
         instrument, metric, found, n_unscored,
         model=new.model,
         provenance=new.provenance,
         sources=tuple(source for source in (new.source, old.source) if source),
-        meta={"against": old.model, "statistic": statistic},
+        meta={"against": old.model, "statistic": statistic, **({} if p is None else {"p": p})},
     )  # fmt: skip

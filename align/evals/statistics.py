@@ -224,6 +224,17 @@ def mcnemar(gained: int, lost: int) -> float:
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
+def p_value(found: Estimate) -> float | None:
+    """Two-sided, that the true value is 0: Student's t over clusters; None where the error is not known."""
+    from scipy.special import stdtr
+
+    if not np.isfinite(found.se) or found.n_clusters < 2:
+        return None
+    if found.se < 1e-12:
+        return 1.0 if abs(found.value) < 1e-12 else None
+    return float(2 * stdtr(found.n_clusters - 1, -abs(found.value) / found.se))
+
+
 def bootstrap(
     values: ArrayLike,
     statistic: Callable[[Floats], float],

@@ -120,6 +120,13 @@ def panels(view: RunView) -> list[Panel]:
     ]
 
 
+def colours(found: Iterable[Panel], n: int) -> dict[str, str]:
+    """A colour for every model: a part of a run has its own, others take turns with `n`."""
+    models = dict.fromkeys(name for panel in found for name, _ in panel.rows)
+    strange = [name for name in models if name not in PART_NAMES]
+    return {name: name if name in PART_NAMES else f"model{strange.index(name) % n}" for name in models}
+
+
 def leading(view: RunView, found: Sequence[Panel]) -> list[Panel]:
     """The panels to show first: what the gate asked about, or each instrument's first metric where it asked nothing."""
     asked = {(line.instrument, line.metric) for line in verdicts(view)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align.records import GateVerdict
-from align.report import lineage, measures, numbers, plots, rewards, samples
+from align.records import GateVerdict, Measurement
+from align.report import categories, changes, lineage, measures, numbers, plots, rewards, samples, worst
 from align.report.card import knobs_said
 from align.report.curves import KEPT, Curve, curves, price, reading, shape_of
 from align.report.headline import headline
@@ -82,12 +83,17 @@ def page(view: RunView) -> str:
         prompts=_prompts, svg=Markup,
     )  # fmt: skip
     environment.globals.update(interval=numbers.interval, DASH=numbers.DASH, part_names=measures.PART_NAMES)
-    return environment.get_template("page.html.j2").render(_contents(view))
+    contents = _contents(view)
+    environment.globals["colour"] = lambda part: contents["colours"].get(part, part)
+    return environment.get_template("page.html.j2").render(contents)
 
 
 def _contents(view: RunView) -> dict[str, Any]:
     panels = measures.panels(view)
-    leading = measures.leading(view, panels)
+    of_categories = categories.groups(panels)
+    single = categories.others(panels, of_categories)
+    leading = measures.leading(view, single)
+    colours = measures.colours(panels, plots.MODEL_COLOURS)
     judged = people(view)
     chain = lineage.chain(view)
     prepared = list(view.of_stage("prepare"))
@@ -96,11 +102,15 @@ def _contents(view: RunView) -> dict[str, Any]:
     made = [step for step in view.steps if step.manifest]
     return {
         "view": view,
+        "colours": colours,
         "headline": headline(view),
         "stations": stations,
         "verdicts": [(line, _strip(line)) for line in measures.verdicts(view)],
-        "leading": [(panel, _panel_plot(panel)) for panel in leading],
-        "further": [(panel, _panel_plot(panel)) for panel in panels if panel not in leading],
+        "leading": [(panel, _panel_plot(panel, colours)) for panel in leading],
+        "further": [(panel, _panel_plot(panel, colours)) for panel in single if panel not in leading],
+        "categories": [(group, _group_plot(group, colours)) for group in of_categories],
+        "changes": [(changes.title(one.models), one) for one in changes.changes(panels)],
+        "worst": worst.worst(view, leading),
         "blind_spots": measures.blind_spots(panels),
         "wins": [(models, pairs, _wins_plot(models, pairs)) for models, pairs in measures.wins(view).items()],
         "samples": samples.samples(view),
@@ -168,13 +178,30 @@ def _curve_plot(step: str, curve: Curve) -> str:
     )
 
 
-def _panel_plot(panel: measures.Panel) -> str:
-    rows = [
-        plots.Whisker(name, part, m.value, m.low, m.high) if m else plots.Whisker(name, part, None, None, None)
-        for part, m in panel.rows
-        for name in [measures.PART_NAMES.get(part, part)]
-    ]
-    return plots.whiskers(rows, name=f"{panel.instrument} {panel.metric}", shares=panel.unit == "share")
+def _panel_plot(panel: measures.Panel, colours: Mapping[str, str]) -> str:
+    rows = [plots.Whisker(measures.PART_NAMES.get(part, part), colours[part], *_limits(m)) for part, m in panel.rows]
+    room = max(0.62, 0.075 * max((len(row.label) for row in rows), default=0))
+    name = f"{panel.instrument} {panel.metric}"
+    return plots.whiskers(rows, name=name, shares=panel.unit == "share", label_inches=min(room, 2.0))
+
+
+def _limits(m: Measurement | None) -> tuple[float | None, float | None, float | None]:
+    return (m.value, m.low, m.high) if m else (None, None, None)
+
+
+def _group_plot(group: categories.Group, colours: Mapping[str, str]) -> str:
+    rows = {
+        part: [
+            plots.Whisker(measures.PART_NAMES.get(part, part), colours[part], *_limits(dict(panel.rows).get(part)))
+            for panel in group.panels
+        ]
+        for part in group.models
+    }
+    labels = [group.label(panel) for panel in group.panels]
+    signed = any((one.low or 0) < 0 for of in rows.values() for one in of)
+    shares = not signed and all(panel.unit == "share" for panel in group.panels)
+    name = f"{group.instrument} {group.metric} by category"
+    return plots.grouped(labels, rows, name=name, shares=shares, null=0.0 if signed else None)
 
 
 def _wins_plot(models: str, pairs: list[measures.Compared]) -> str:

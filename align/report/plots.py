@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,11 @@ from align.report.curves import Points
 _COLOURS = {
     "ink": "#010203", "faint": "#040506", "grid": "#070809",
     "base": "#0a0b0c", "sft": "#0d0e0f", "tuned": "#101112", "train": "#131415", "held_out": "#161718",
+    "model0": "#191a1b", "model1": "#1c1d1e", "model2": "#1f2021", "model3": "#222324", "model4": "#252627",
+    "model5": "#28292a",
 }  # fmt: skip
+MODEL_COLOURS = 6
+"""Models of other names than a run's parts take turns with so many."""
 MOST_POINTS = 240
 
 
@@ -56,6 +60,49 @@ def whiskers(
     axes.grid(axis="x", color=_COLOURS["grid"], linewidth=0.7)
     axes.spines[:].set_visible(False)
     return _svg(figure, name, ", ".join(f"{row.label} {_said(row)}" for row in rows))
+
+
+def grouped(
+    labels: Sequence[str],
+    rows: Mapping[str, Sequence[Whisker]],
+    *,
+    name: str,
+    shares: bool,
+    null: float | None = None,
+) -> str:
+    """Bars with their intervals, a line a label, a bar a model; `rows` is by model, each as long as `labels`."""
+    n = max(1, len(rows))
+    step = 0.17 * n + 0.13
+    figure, axes = _figure(7.6, 0.4 + step * len(labels))
+    _place(figure, axes, left=1.75, right=0.15, top=0.04, bottom=0.3)
+    thick = 0.74 / n
+    everything = [row for of in rows.values() for row in of]
+    low, high = _limits(everything, shares=shares, null=null)
+    origin = null if null is not None else max(low, 0.0)
+    for place, of in enumerate(rows.values()):
+        for line, row in enumerate(of):
+            y = -line + (n - 1) * thick / 2 - place * thick
+            colour = _COLOURS.get(row.colour, _COLOURS["ink"])
+            if row.value is None:
+                axes.annotate("–", (0.005, y), xycoords=("axes fraction", "data"), va="center", color=_COLOURS["faint"])
+                continue
+            axes.barh(y, row.value - origin, left=origin, height=thick * 0.86, color=colour, alpha=0.3, linewidth=0)
+            if row.low is not None and row.high is not None:
+                axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.8, solid_capstyle="round")
+            axes.plot([row.value], [y], "o", color=colour, markersize=3.6)
+    axes.set_xlim(low, high)
+    axes.set_ylim(-len(labels) + 0.45, 0.55)
+    axes.set_yticks([-i for i in range(len(labels))], list(labels))
+    if null is not None:
+        axes.axvline(null, color=_COLOURS["faint"], linewidth=0.9, dashes=(3, 2), zorder=0)
+    axes.grid(axis="x", color=_COLOURS["grid"], linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[:].set_visible(False)
+    said = "; ".join(
+        f"{label}: " + ", ".join(f"{row.label} {_said(row)}" for row in (of[i] for of in rows.values()))
+        for i, label in enumerate(labels)
+    )
+    return _svg(figure, name, said)
 
 
 def learning_curve(train: Points, held_out: Points, *, name: str, metric: str, level: float | None = None) -> str:
