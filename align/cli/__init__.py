@@ -117,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ARTIFACT",
         help="a path, the start of a key, STAGE/KEY, RECIPE:STEP, or the id of a preference",
     )
+    show.add_argument("--models", nargs="*", metavar="MODEL",
+                      help="measured models side by side: MODEL, RUN or RUN:MODEL; all without a name")  # fmt: skip
     _store(show)
     show.add_argument("--json", action="store_true", help="print JSON")
     report = _with_recipe(

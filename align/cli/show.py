@@ -13,6 +13,7 @@ from align.errors import UsageError
 from align.ports import Artifact
 from align.store import jsonl
 from align.store.artifacts import Store, opened, torn
+from align.store.fingerprint import replace
 
 PAIRS = ("preferences.train.jsonl", "preferences.test.jsonl")
 
@@ -20,6 +21,8 @@ PAIRS = ("preferences.train.jsonl", "preferences.test.jsonl")
 def show(arguments: argparse.Namespace) -> int:
     """List the store, or trace one artifact or one preference."""
     store = Store(arguments.store)
+    if arguments.models is not None:
+        return _models(arguments, store)
     by_path = arguments.what is not None and (Path(arguments.what) / "manifest.json").exists()
     if not store.root.is_dir() and not by_path:
         raise UsageError(f"{store.root}: no store there; run a recipe first, or name one with --store")
@@ -40,6 +43,29 @@ def show(arguments: argparse.Namespace) -> int:
         print()
     else:
         print(text)
+    return 0
+
+
+def _models(arguments: argparse.Namespace, store: Store) -> int:
+    """Every measured model in one table, and in one page of plots beside the other reports."""
+    from rich.console import Console as Rich
+
+    from align.report.page import page
+    from align.report.side_by_side import rows_of, table
+    from align.runner.views import models_view
+
+    if not store.root.is_dir():
+        raise UsageError(f"{store.root}: no store there; run a recipe first, or name one with --store")
+    view = models_view(store, arguments.models)
+    rows = rows_of(view)
+    if arguments.json:
+        print(json.dumps([row.told() for row in rows], indent=1, ensure_ascii=False))
+        return 0
+    path = store.root / "reports" / "models.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, page(view))
+    Rich(file=sys.stdout).print(table(rows))
+    print(f"plots: {path}")
     return 0
 
 

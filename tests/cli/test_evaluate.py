@@ -182,3 +182,22 @@ def test_the_list_says_what_each_instrument_has_met(align: Align) -> None:
     code, out, _ = align("evaluate", "--list")
     assert code == 0
     assert "bbq" in out
+
+
+def test_models_of_several_runs_stand_in_one_table_and_one_page(
+    align: Align, models: Path, data: Path, tmp_path: Path
+) -> None:
+    where = ("--data", data, "--store", tmp_path / "runs", "--instrument", "crows_pairs")
+    for name in ("first", "second"):
+        assert align("evaluate", models / name, *where)[0] == 0
+    store = ("--store", tmp_path / "runs")
+    rows = told(align("show", "--models", *store, "--json"))
+    assert {model for row in rows for model in row["models"]} == {"first", "second"}
+    code, out, _ = align("show", "--models", "second", *store)
+    assert code == 0
+    assert "crows_pairs.stereotyped" in out
+    assert "first" not in out.split("plots:")[0]
+    assert "second" in (tmp_path / "runs" / "reports" / "models.html").read_text()
+    code, _, err = align("show", "--models", "third", *store)
+    assert code == 2
+    assert "third: nothing measured goes by this name" in err
