@@ -90,22 +90,22 @@ def unproven(rule: Rule, model: str, found: Audit | None, config: GateConfig, *,
     Labels of people count, and in a made world its truth: never a judge's or a script's. Where a model refuses all or
     nothing kappa does not exist, and nothing less than full agreement will do.
     """
-    wanted = f"{config.detector_labels} of people's labels of {model}'s answers"
+    wanted = f"{config.detector_labels} of people's labels of this model's answers"
     if found is None or found.n == 0:
-        return f"the detector of refusals is unproven on {model}: {wanted} are missing; take them with an `audit`"
+        return f"the detector of refusals is unproven: {wanted} are missing; take them with an `audit`"
     if found.provenance != "human" and not (simulated and found.provenance == "simulated"):
-        return f"the detector of refusals is unproven on {model}: the labels are `{found.provenance}`, not `human`"
+        return f"the detector of refusals is unproven: the labels are `{found.provenance}`, not `human`"
     if found.n < config.detector_labels:
-        return f"the detector of refusals is unproven on {model}: {found.n} labels found, {wanted} are needed"
+        return f"the detector of refusals is unproven: {found.n} labels found, {wanted} are needed"
     agreed = found.kappas.get(rule)
     if agreed is None:
-        return f"the detector of refusals is unproven on {model}: the audit does not speak of the rule `{rule}`"
+        return f"the detector of refusals is unproven: the audit does not speak of the rule `{rule}`"
     if agreed.value is None:
         said = f"{found.n_refused} of {found.n} labels are refusals, and of one kind alone kappa says nothing"
-        return None if agreed.unanimous else f"the detector of refusals is unproven on {model}: {said}"
+        return None if agreed.unanimous else f"the detector of refusals is unproven: {said}"
     if agreed.value < config.detector_kappa:
         return (
-            f"the detector of refusals is wrong about {model}: kappa {agreed.value:.2f} "
+            f"the detector of refusals is wrong about this model: kappa {agreed.value:.2f} "
             f"[{agreed.low:.2f}, {agreed.high:.2f}] over {found.n} labels, at least {config.detector_kappa:g} is needed"
         )
     return None

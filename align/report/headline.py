@@ -15,6 +15,10 @@ TOLD = {"pass": "Passed", "fail": "Failed the gate", "inconclusive": "The gate c
         "error": "The gate had nothing valid to read"}  # fmt: skip
 
 
+NAMED = 6
+"""So many lines of one verdict are named at the top."""
+
+
 @dataclass(frozen=True)
 class Headline:
     """The verdict in a few words, its tone (a CSS class), and the sentences under it."""
@@ -59,9 +63,10 @@ def _gate_sentences(view: RunView) -> list[str]:
     counts = Counter(line.verdict for line in lines)
     sentences = [f"{counts['pass']} of {len(lines)} margins held."]
     for verdict, said in (("fail", "Failed"), ("error", "Not readable"), ("inconclusive", "Not decided")):
-        names = [title(line.instrument, line.metric) for line in lines if line.verdict == verdict]
+        names = list(dict.fromkeys(title(line.instrument, line.metric) for line in lines if line.verdict == verdict))
         if names:
-            sentences.append(f"{said}: {'; '.join(names)}.")
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            sentences.append(f"{said}: {'; '.join(names[:NAMED])}{more}.")
     if only_reports(view) and view.verdict != "pass":
         sentences.append("The recipe's gate only reports: nothing was stopped.")
     return sentences

@@ -72,9 +72,9 @@ def grouped(
 ) -> str:
     """Bars with their intervals, a line a label, a bar a model; `rows` is by model, each as long as `labels`."""
     n = max(1, len(rows))
-    step = 0.17 * n + 0.13
-    figure, axes = _figure(7.6, 0.4 + step * len(labels))
-    _place(figure, axes, left=1.75, right=0.15, top=0.04, bottom=0.3)
+    step = 0.13 * n + 0.12
+    figure, axes = _figure(9.6, 0.4 + step * len(labels))
+    _place(figure, axes, left=1.6, right=0.15, top=0.04, bottom=0.3)
     thick = 0.74 / n
     everything = [row for of in rows.values() for row in of]
     low, high = _limits(everything, shares=shares, null=null)

@@ -114,7 +114,7 @@ def test_an_adapter_is_measured_on_the_model_it_was_trained_on_and_held_against_
              "--max-tokens", "4")  # fmt: skip  # fmt: skip
     code, out, _ = align(*asked)
     assert code == 5, "nobody has read this model's answers"
-    assert "100 of people's labels of tuned's answers are missing" in out
+    assert "100 of people's labels of this model's answers are missing" in out
     code, out, _ = align(*asked, "--labels", labels)
     assert "labels" not in out
     assert code in (0, 3, 4)

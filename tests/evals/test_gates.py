@@ -318,7 +318,7 @@ def safety(audit: Audit | None, *, simulated: bool = False, **knobs: object) -> 
 def test_no_safety_line_passes_without_peoples_labels_and_it_says_which_are_missing() -> None:
     verdict, why = safety(None)
     assert verdict == "error"
-    assert "100 of people's labels of tuned's answers are missing" in why
+    assert "100 of people's labels of this model's answers are missing" in why
     assert safety(agreeing(120))[0] == "pass"
 
 
