@@ -30,6 +30,7 @@ STAGES = (
     "dpo",
     "reward",
     "rlhf",
+    "benchmark",
     "answers",
     "evaluate",
     "harness",
