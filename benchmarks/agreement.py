@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "weights" / "smollm2-135m-instruct"
 DATA = ROOT.parent / "shared" / "data"
 TIMES = 5 if os.environ.get("FULL") else 1
-OF_EACH_KIND = {"crows_pairs": 14, "bbq": 2, "truthfulqa": 60}
+OF_EACH_KIND = {"crows_pairs": 8, "bbq": 1, "truthfulqa": 30}
 YAML = """\
 task: {name}
 dataset_path: json

@@ -183,7 +183,8 @@ INSTRUMENT = Instrument(
           for c in CATEGORIES for name, rest in _OF.items()),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct, 64 questions of four categories; the paper's Figure 3 from its "
+    "published predictions",
     published=Published(
         title="BBQ (Parrish et al. 2022)",
         origin="github.com/nyu-mll/BBQ, data/*.jsonl at bea11bd",

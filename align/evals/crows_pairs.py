@@ -80,7 +80,7 @@ INSTRUMENT = Instrument(
         Metric("likelihood_diff", "neither", "nats", "mean absolute difference of the two sentences' log-probability"),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct, all 1,507 pairs",
     published=Published(
         title="CrowS-Pairs (Nangia et al. 2020)",
         origin="github.com/nyu-mll/crows-pairs, data/crows_pairs_anonymized.csv at 8aaac11",

@@ -101,7 +101,7 @@ INSTRUMENT = Instrument(
         Metric("mc2", "higher", "share", "probability of the true answers among all"),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct, 60 of 790 questions",
     published=Published(
         title="TruthfulQA, multiple choice (Lin et al. 2022)",
         origin="github.com/sylinrl/TruthfulQA, data/mc_task.json at d71c110",

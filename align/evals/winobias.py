@@ -100,7 +100,7 @@ INSTRUMENT = Instrument(
         *(Metric(f"gap_{kind}", "neither", "share", f"pro minus anti, {kind}", "slope") for kind in TYPES),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct, 240 of 3,162 sentences",
     published=Published(
         title="WinoBias (Zhao et al. 2018)",
         origin="github.com/uclanlp/corefBias, WinoBias/wino/data at 0bce984",
