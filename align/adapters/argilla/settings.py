@@ -34,8 +34,7 @@ QUESTIONS: Final[tuple[Json, ...]] = (
     },
     {
         "name": "strength",
-        "title": "By how much?",
-        "description": "1 slightly, 2 clearly, 3 by far",
+        "title": "By how much? 1 slightly, 2 clearly, 3 by far",
         "required": False,
         "settings": {"type": "rating", "options": [{"value": n} for n in (1, 2, 3)]},
     },

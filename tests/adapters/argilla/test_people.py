@@ -38,6 +38,7 @@ def pulled(argilla: Argilla, kept: Path, name: str, made: Judged) -> tuple[list[
     return back, names
 
 
+@pytest.mark.slow
 def test_the_spammer_and_the_one_who_takes_the_first_side_are_found(argilla, tmp_path):
     made = judged(5, n_prompts=60)
     back, names = pulled(argilla, tmp_path, "panel", made)
