@@ -43,7 +43,7 @@ from align.configs.sampling import (
     Writer,
 )
 from align.configs.survey import Survey
-from align.configs.training import DPOConfig, Keep, SFTConfig, TrainingConfig
+from align.configs.training import Displacement, DPOConfig, Keep, SFTConfig, TrainingConfig
 
 __all__ = [
     "IA3",
@@ -55,6 +55,7 @@ __all__ = [
     "DPOConfig",
     "DataConfig",
     "DataFile",
+    "Displacement",
     "Drawing",
     "Engine",
     "EvaluateConfig",

@@ -106,6 +106,21 @@ DPOLoss = Literal[
 ]  # fmt: skip
 
 
+class Displacement(Config):
+    """What is done when preference tuning pushes its own preferred answers down (Razin et al. 2024, arXiv:2410.08847).
+
+    A look is taken as often as a held-out loss. It is bad where more than half of the chosen answers have become less
+    likely than under the reference, and their median change is below 0.
+    """
+
+    action: Literal["warn", "add_sft", "stop"] = "warn"
+    """A note in the manifest; the likelihood of chosen answers trained too from then on; or an end to training."""
+    looks: int = Field(3, ge=1)
+    """Bad looks in a row that raise the alarm."""
+    sft_weight: float = Field(0.2, gt=0)
+    """Weight of the chosen answers' negative log-likelihood a token; only `action: add_sft` uses it."""
+
+
 class DPOConfig(TrainingConfig):
     """Stage `dpo` (Rafailov et al. 2023, arXiv:2305.18290). The reference is the policy before this stage."""
 
@@ -117,6 +132,7 @@ class DPOConfig(TrainingConfig):
     """Assumed share of wrong labels; only `robust` and `exo_pair` use it."""
     sft_weight: float = Field(0.0, ge=0)
     """Weight of an added negative log-likelihood of the chosen answer."""
+    displacement: Displacement = Displacement()
     labels: Literal["side", "soft"] = "side"
     """What a pair's label counts for: the side it is on, or its probability (conservative DPO with an ε for each pair:
     Mitchell 2023), where a tie is a label too; with `soft`, a pair's `epsilon` from labels judged twice goes before its

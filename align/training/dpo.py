@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from align.ports import NOTHING_KEPT, Kept, Workshop
 from align.records import Preference
 from align.store import jsonl
 from align.training import loop
+from align.training.displacement import Displacing, Sinking
 from align.training.guards import Guarded
 from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
@@ -29,7 +31,7 @@ from align.training.reference import Logps, reference_logps, weights_of
 from align.training.weighed import EXTRAS, Weighed, WeighedCollator
 
 
-class Preferring(Holding, Guarded, Weighed, DPOTrainer):  # type: ignore[misc]
+class Preferring(Holding, Guarded, Sinking, Weighed, DPOTrainer):  # type: ignore[misc]
     """TRL's own, guarded; pairs come in as tokens, and the reference's log-probabilities are kept in a journal."""
 
     def __init__(
@@ -107,10 +109,11 @@ class Preferring(Holding, Guarded, Weighed, DPOTrainer):  # type: ignore[misc]
 
 
 class StartsAtReference(TrainerCallback):  # type: ignore[misc]
-    """At its first step the policy is the reference, so every reward must be 0."""
+    """At its first step the policy is the reference, so every reward must be 0 and the logistic loss ln 2."""
 
-    def __init__(self, *, tolerance: float) -> None:
+    def __init__(self, *, tolerance: float, costs_log_two: bool = False) -> None:
         self.tolerance = tolerance
+        self.costs_log_two = costs_log_two
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if state.global_step != 1 or not logs or "rewards/margins" not in logs:
@@ -120,6 +123,11 @@ class StartsAtReference(TrainerCallback):  # type: ignore[misc]
             raise TrainingError(
                 f"step 1: before any update the policy's rewards are {logs['rewards/chosen']:.4f} and "
                 f"{logs['rewards/rejected']:.4f}, where 0 is expected: reference and policy are not the same model"
+            )
+        loss = float(logs.get("loss", math.log(2)))
+        if self.costs_log_two and abs(loss - math.log(2)) > max(1e-3, self.tolerance):
+            raise TrainingError(
+                f"step 1: the loss is {loss:.4f}, where ln 2 = 0.6931 is expected of a policy that is its reference"
             )
 
 
@@ -153,22 +161,34 @@ def dpo(
         tokenizer=tokenizer,
         adapter=adapter,
         packed=config.packed,
-        reference=weights_of(model),
+        reference=" ".join([weights_of(model), config.lora.base if config.lora else "float32", *config.new_tokens]),
         own_loss=config.loss if config.weighed else None,
     )
     # in bfloat16 an answer's log-probability is good to some tenths of a nat, depending on its neighbours in the batch
     if config.prompt_tuning is None:  # vectors put before the text are there from the first step on
         trainer.add_callback(
-            StartsAtReference(tolerance=config.beta * (1.0 if workshop.runtime.dtype == "bfloat16" else 1e-2))
+            StartsAtReference(
+                tolerance=config.beta * (1.0 if workshop.runtime.dtype == "bfloat16" else 1e-2),
+                costs_log_two=config.loss == "sigmoid" and not (config.weighed or config.sft_weight or holds(config)),
+            )
         )
     trainer.anchor = Anchor(
         config.keep, kept, trainer.model, chat, most=most, seed=workshop.seed, adapter=adapter is not None
     )
+    displacing = Displacing(config.displacement, trainer, workshop, every=pace.eval_every)
+    trainer.add_callback(displacing)
     loop.run(trainer, "dpo", workshop, patience=config.early_stopping)
     merged = loop.save_result(trainer, tokenizer, out, config, model)
     loop.keep_optimizer(config, out, workshop)
     loop.write_log(out, trainer)
-    loop.write_summary(out, {"steps": pace.total, "train": counts, "held_out": test_counts} | loop.told(merged))
+    summary = {"steps": pace.total, "train": counts, "held_out": test_counts} | loop.told(merged)
+    summary |= displacing.told(trainer.state.log_history)
+    loop.write_summary(out, summary)
+
+
+def holds(config: DPOConfig) -> bool:
+    """Whether something is added to the loss that holds the policy to its base."""
+    return bool(config.keep.replay or config.keep.kl)
 
 
 PLAIN = DPOConfig()
@@ -210,8 +230,13 @@ def table(path: Path, chat: Chat, *, most: int, config: DPOConfig = PLAIN) -> tu
             counts["equal_as_tokens"] += 1
         else:
             counts["used"] += 1
-            row: dict[str, Any] = {"prompt_ids": prompt[:shared], "chosen_ids": chosen, "rejected_ids": rejected}
-            rows.append({**row, **extras(pair, config)} if config.weighed else row)
+            row: dict[str, Any] = {
+                "id": pair.id,
+                "prompt_ids": prompt[:shared],
+                "chosen_ids": chosen,
+                "rejected_ids": rejected,
+            }
+            rows.append({"id": pair.id, **row, **(extras(pair, config) if config.weighed else {})})
     if not rows:
         why = ", ".join(f"{n} {name}" for name, n in counts.items() if name in ("too_long", "equal_as_tokens", "ties"))
         raise RecordError(

@@ -100,12 +100,24 @@ def checkpoints_in(workshop: Workshop) -> Path:
 
 def run(trainer: Any, what: str, workshop: Workshop, *, patience: int | None = None) -> None:
     """Train to the end, going on from the newest whole checkpoint if there is one; with `patience`, stop early."""
-    from align.training.guards import AtItsEnd, Patience, Watch, finite_weights, memory, quiet, some_trainable
-    from align.training.merging import float_adapters
+    from align.training.guards import (
+        AtItsEnd,
+        Patience,
+        Watch,
+        adapter_switches,
+        finite_weights,
+        memory,
+        quiet,
+        some_trainable,
+    )
+    from align.training.merging import float_adapters, some_rows
 
     quiet(trainer)
     some_trainable(trainer.model)
     float_adapters(trainer.model)
+    rows = some_rows(trainer.train_dataset)
+    if rows:
+        adapter_switches(trainer.model, rows[0])
     checkpoint = newest_whole_checkpoint(checkpoints_in(workshop))
     if checkpoint is not None:
         trainer.args.eval_on_start = False

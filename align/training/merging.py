@@ -91,8 +91,8 @@ def distance(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> d
 def spelt_out(model: Any, tokenizer: Any, rows: Sequence[list[int]]) -> tuple[Any, list[int]]:
     """Learnt vectors as tokens: the base with them in its embedding, its template beginning with them; and their ids.
 
-    In the head, untied from the embedding, they are what gives a logit of -`AVOIDED` on the last hidden states of `rows`
-    (by least squares), so that they are hardly ever predicted; how hardly is what the comparison says.
+    In the head, untied from the embedding, they are what gives a logit of -`AVOIDED` on the last hidden states of
+    `rows` (by least squares), so that they are hardly ever predicted; how hardly is what the comparison says.
     """
     from tokenizers import AddedToken
 

@@ -84,6 +84,8 @@ def reward(config: RewardConfig, model: Path | None, train: Files, test: Files, 
         given(config, out, workshop)
         return
     assert model is not None, "the plan gives a reward model what it begins as"
+    if workshop.runtime.processes > 1:
+        workshop.note("a reward model is trained in one process; runtime.processes is for sft and dpo")
     loop.ready(workshop.runtime)
     scorer, tokenizer = new_reward(
         model, init_std=config.init_std, seed=seed_of(config, workshop), attention=attention_for(workshop.runtime)

@@ -15,7 +15,7 @@ from align.models import packing
 from align.models.chat import Chat
 from align.models.reward import block
 from align.preference.groups import Order, Pair, grouped
-from align.records import Preference, Ranking
+from align.records import Preference, Prompt, Ranking
 from align.store import jsonl
 from align.training.reward_loss import comparisons, rivals
 
@@ -68,6 +68,7 @@ def table(files: Files, chat: Chat, config: RewardConfig, *, most: int) -> tuple
         counted = [_pair(p, at, config, 0.0) for order in orders for p in order.pairs()]
         rows.append(
             {
+                "id": Prompt(messages=group.prompt).id,
                 "prompt_ids": answers[0][:shared],
                 "answer_ids": [answer[shared:] for answer in answers],
                 "pairs": learnt + counted,

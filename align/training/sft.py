@@ -78,7 +78,7 @@ def sft(
 def table(path: Path, chat: Chat, config: SFTConfig, *, most: int) -> tuple[Dataset, dict[str, int]]:
     """Token ids and labels of each demonstration, and what became of the rows: longer than `most` is left out."""
     counts = {"rows": 0, "used": 0, "too_long": 0, "control_tokens_in_content": 0, "tokens": 0, "tokens_learnt": 0}
-    rows: list[dict[str, list[int]]] = []
+    rows: list[dict[str, Any]] = []
     for demonstration in demonstrations(path):
         counts["rows"] += 1
         counts["control_tokens_in_content"] += chat.n_controls(demonstration.messages)
@@ -91,7 +91,7 @@ def table(path: Path, chat: Chat, config: SFTConfig, *, most: int) -> tuple[Data
         counts["used"] += 1
         counts["tokens"] += len(labels)
         counts["tokens_learnt"] += sum(learnt)
-        rows.append({"input_ids": encoded.ids, "labels": labels})
+        rows.append({"id": demonstration.id, "input_ids": encoded.ids, "labels": labels})
     if not rows:
         raise RecordError(
             f"{path}: 0 usable rows of {counts['rows']}: "

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model
+from pydantic import ValidationError
 
 from align.configs import DPOConfig, LoRA, SFTConfig
 from align.errors import AlignError, ModelError, RecordError, TrainingError
 from align.models.load import load_model, load_tokenizer, save
-from align.records import Preference
+from align.models.peft import lora_config
+from align.records import Demonstration, Preference
 from align.store import jsonl
+from align.training.dpo import StartsAtReference
+from align.training.guards import Watch, adapter_switches
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import Place, World, question, turn
 
@@ -129,3 +135,108 @@ def test_an_adapter_merged_gives_what_the_adapter_gives(world: World, tmp_path: 
         a, b, base = (m(input_ids=ids).logits for m in (merged, whole, load_model(world.model)))
     assert float((a - b).abs().max()) < 1e-4
     assert float((a - base).abs().max()) > 1e-2
+
+
+def test_a_stop_names_the_rows_of_its_step(world: World, tmp_path: Path) -> None:
+    model = spoilt(world, tmp_path / "spoilt", 3e38)
+    known = {row.id[:12] for row in jsonl.read(world.demonstrations, Demonstration)}
+    with pytest.raises(TrainingError) as stopped:
+        TRAINER.sft(SFTConfig(batch_size=4), model, world.demonstrations, None, tmp_path, Place(tmp_path / "work"))
+    named = str(stopped.value).rpartition("rows of this step: ")[2].split(", ")
+    assert len(named) == 4
+    assert set(named) <= known
+
+
+def adapted(world: World) -> PeftModel:
+    model = load_model(world.model)
+    return get_peft_model(model, lora_config(LoRA(rank=2, alpha=4), model, "CAUSAL_LM"))
+
+
+def test_an_adapter_that_is_on_where_it_learns_and_off_where_it_is_off_passes_and_is_left_as_it_was(
+    world: World,
+) -> None:
+    model = adapted(world)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    adapter_switches(model, [4, 5, 6, 7])
+    assert all(p.equal(before[name]) for name, p in model.named_parameters())
+    adapter_switches(load_model(world.model), [4, 5, 6, 7])
+
+
+def test_an_adapter_that_is_off_in_the_policys_pass_is_refused(world: World) -> None:
+    model = adapted(world)
+    for module in model.modules():
+        if hasattr(module, "lora_A"):
+            module.scaling = {"default": 0.0}
+    with pytest.raises(TrainingError, match="the adapter is off where the policy learns"):
+        adapter_switches(model, [4, 5, 6, 7])
+
+
+def test_an_adapter_that_stays_on_in_the_references_pass_is_refused(world: World) -> None:
+    model = adapted(world)
+    for module in model.modules():
+        if hasattr(module, "lora_A"):
+            module.enable_adapters = lambda enabled: None
+    with pytest.raises(TrainingError, match="still on where it is switched off"):
+        adapter_switches(model, [4, 5, 6, 7])
+
+
+def watched(*rows: dict[str, float]) -> None:
+    class Told:
+        def advance(self, n: int = 1, note: str = "") -> None:
+            pass
+
+    watch = Watch(Told())
+    for step, row in enumerate(rows, start=1):
+        watch.on_log(None, SimpleNamespace(global_step=step), None, logs={"loss": 0.5, **row})
+
+
+def test_twenty_steps_without_a_gradient_stop_a_run_and_nineteen_do_not() -> None:
+    watched(*[{"grad_norm": 0.0}] * 19, {"grad_norm": 0.1}, *[{"grad_norm": 0.0}] * 19)
+    with pytest.raises(TrainingError, match="step 20: for 20 steps the gradient is 0"):
+        watched(*[{"grad_norm": 0.0}] * 20)
+
+
+def test_one_reward_for_every_answer_is_a_collapse() -> None:
+    same = {"grad_norm": 1.0, "min_reward": 0.25, "max_reward": 0.25}
+    watched(*[same] * 19, {**same, "max_reward": 0.5}, *[same] * 19)
+    with pytest.raises(TrainingError, match="every answer has the same reward"):
+        watched(*[same] * 20)
+
+
+def test_a_first_loss_that_is_not_log_two_is_noticed() -> None:
+    told = {"rewards/margins": 0.0, "rewards/chosen": 0.0, "rewards/rejected": 0.0}
+    callback = StartsAtReference(tolerance=1e-3, costs_log_two=True)
+    callback.on_log(None, SimpleNamespace(global_step=1), None, logs={**told, "loss": 0.6935})
+    callback.on_log(None, SimpleNamespace(global_step=2), None, logs={**told, "loss": 0.4})
+    with pytest.raises(TrainingError, match=r"the loss is 0\.6980, where ln 2 = 0\.6931 is expected"):
+        callback.on_log(None, SimpleNamespace(global_step=1), None, logs={**told, "loss": 0.6980})
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [
+        ({"label_smoothing": 0.1}, "`sigmoid` would ignore it; use loss: robust"),
+        ({"loss": "robust", "label_smoothing": 0.5}, "less than 0.5"),
+        ({"loss": "robust"}, "`robust` needs it above 0"),
+    ],
+)
+def test_knobs_that_trl_would_ignore_or_that_teach_nothing_are_refused(knobs: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        DPOConfig(**knobs)
+
+
+def test_where_padding_is_the_end_of_text_the_end_is_learnt_all_the_same(world: World, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(world.model)
+    tokenizer.pad_token = tokenizer.eos_token
+    save(load_model(world.model), tokenizer, tmp_path / "same")
+    again = load_tokenizer(tmp_path / "same")
+    assert again.pad_token_id == again.eos_token_id
+    ends = []
+    for folder in (world.model, tmp_path / "same"):
+        out = tmp_path / folder.name / "out"
+        out.mkdir(parents=True)
+        config = SFTConfig(learning_rate=2e-3, batch_size=6, epochs=2)
+        TRAINER.sft(config, folder, world.demonstrations, world.demonstrations, out, Place(out / "work"))
+        ends.append([row["eval_loss"] for _, row in jsonl.rows(out / "log.jsonl") if "eval_loss" in row])
+    # padding counts for nothing, so which token it is changes nothing: the end of text included
+    assert ends[0] == pytest.approx(ends[1], abs=1e-5)
