@@ -18,6 +18,7 @@ from align.configs import (
     AuditConfig,
     BenchmarkData,
     BenchmarkStep,
+    BestOf,
     DataConfig,
     DataFile,
     EvaluateStep,
@@ -40,6 +41,7 @@ from align.stages import (
     audit,
     base,
     benchmark,
+    best_of,
     dpo,
     evaluate,
     export,
@@ -98,6 +100,9 @@ STAGES: Mapping[str, Stage] = {
                   needs={"model": "the model to tune", "data": "the prompts, as `prepare` makes them"},
                   takes={"reward": "the reward model, as `reward` makes it",
                          "watch": "a second one, from other pairs, that watches"}),
+    "best_of": Stage(best_of,
+                     needs={"candidates": "the answers to choose from, as `generate` makes them",
+                            "data": "their prompts", "reward": "the reward model, as `reward` makes it"}),
     "evaluate": Stage(evaluate, computes=True, needs={"data": "the items and prompts, as `prepare` makes them"},
                       takes={"model": "the model to measure", "answers": "its answers, as `generate` makes them",
                              "preferences": "held-out pairs", "reference": "the policy before dpo",
@@ -115,6 +120,8 @@ STAGES: Mapping[str, Stage] = {
 }  # fmt: skip
 
 
+BEST_OF_N = "best_of_n"
+"""The part of the policy before tuning, its answers chosen by the reward model."""
 READS = {"scorer": "model", "answers": "answers", "preferences": "preferences", "people": "people"}
 """The input in which an instrument finds what it cannot do without."""
 
@@ -271,10 +278,7 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
     answering = models if any("answers" in INSTRUMENTS[name].needs for name in chosen) else {}
     people = _people(recipe)
     if answering or people:
-        drawn = GenerateStep(
-            of="test_prompts", samples_per_prompt=recipe.evaluate.samples_per_prompt, **dict(recipe.evaluate.answers),
-            **_engine_for_any_model(recipe.generate),
-        )  # fmt: skip
+        drawn = drawn_for_any(recipe)
         for model, step in measured_models(recipe).items():
             if model in answering or model in people:
                 yield Step(f"answers/{model}", "generate", drawn, {"model": step, "data": "prepare"})
@@ -290,6 +294,10 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
             asked = EvaluateStep(instrument=name, model=model, max_items=recipe.evaluate.max_items)
             measured.append(Step(f"evaluate/{model}/{name}", "evaluate", asked, inputs))
     yield from measured
+    if recipe.method == "rlhf" and recipe.rlhf.best_of:
+        chosen_best = [*_best_of(recipe, drawn_for_any(recipe))]
+        yield from chosen_best
+        measured += [step for step in chosen_best if step.stage == "evaluate"]
     if people:
         judged = [*_judged_by_people(recipe, *people)]
         yield from judged
@@ -309,6 +317,30 @@ def _measurement(recipe: Recipe) -> Iterator[Step]:
     if recipe.sft is not None:
         lineage["sft"] = "sft"
     yield Step("export", "export", recipe.export, {"model": recipe.method, "gate": "gate", **lineage, **read})
+
+
+def _best_of(recipe: Recipe, drawn: GenerateStep) -> Iterator[Step]:
+    """The baseline that needs no training: many answers of the policy before it, the reward model's favourite each."""
+    if not any(term.model == "stage" for term in recipe.rlhf.models):
+        raise RecipeError("rlhf.best_of: chooses by the recipe's reward model, which rlhf.rewards does not name")
+    many = drawn.model_copy(update={"samples_per_prompt": recipe.rlhf.best_of})
+    yield Step(f"answers/many/{_policy(recipe)}", "generate", many, {"model": _policy(recipe), "data": "prepare"})
+    told = {"candidates": f"answers/many/{_policy(recipe)}", "data": "prepare", "reward": "reward"}
+    yield Step(f"answers/{BEST_OF_N}", "best_of", BestOf(), told)
+    for name in recipe.evaluate.instruments:
+        needs = set(INSTRUMENTS[name].needs)
+        if "answers" in needs and not needs & {"scorer", "preferences"}:
+            asked = EvaluateStep(instrument=name, model=BEST_OF_N, max_items=recipe.evaluate.max_items)
+            inputs = {"data": "prepare", "answers": f"answers/{BEST_OF_N}"}
+            yield Step(f"evaluate/{BEST_OF_N}/{name}", "evaluate", asked, inputs)
+
+
+def drawn_for_any(recipe: Recipe) -> GenerateStep:
+    """How models answer the held-out prompts."""
+    return GenerateStep(
+        of="test_prompts", samples_per_prompt=recipe.evaluate.samples_per_prompt, **dict(recipe.evaluate.answers),
+        **_engine_for_any_model(recipe.generate),
+    )  # fmt: skip
 
 
 def _people(recipe: Recipe) -> tuple[str, ...]:

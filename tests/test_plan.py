@@ -55,6 +55,19 @@ def test_the_other_road_learns_a_reward_first_and_shares_what_comes_before(tmp_p
     assert "dpo" not in found
 
 
+def test_the_reward_models_favourites_are_measured_without_training(tmp_path: Path) -> None:
+    text = BASE + "sft: {}\nmethod: rlhf\nevaluate: {instruments: [refusal, facts]}\nrlhf: {best_of: 8}\n"
+    found = steps(tmp_path, text)
+    assert found["answers/many/sft"].config.samples_per_prompt == 8  # type: ignore[attr-defined]
+    assert reads(found, "answers/best_of_n") == {
+        "candidates": "answers/many/sft", "data": "prepare", "reward": "reward",
+    }  # fmt: skip
+    assert "evaluate/best_of_n/refusal" in found
+    assert "evaluate/best_of_n/facts" not in found, "facts reads a model, and there is none"
+    without = steps(tmp_path, text.replace("8", "0"))
+    assert without["rlhf"].config.keyed() == found["rlhf"].config.keyed()
+
+
 def test_where_no_truth_is_known_a_second_model_watches_over_the_other_half(tmp_path: Path) -> None:
     found = steps(tmp_path, PROMPTS_ONLY + "method: rlhf\n")
     assert reads(found, "rlhf") == {"model": "base", "data": "prepare", "reward": "reward", "watch": "watch"}

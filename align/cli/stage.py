@@ -14,6 +14,7 @@ from align.cli import given
 from align.configs import (
     AuditConfig,
     BenchmarkStep,
+    BestOf,
     DataConfig,
     DPOConfig,
     EvaluateStep,
@@ -44,7 +45,8 @@ from align.store.fingerprint import Digests, read_json
 
 KNOBS: dict[str, type[Config]] = {
     "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelStep,
-    "pair": PairConfig, "dpo": DPOConfig, "reward": RewardConfig, "rlhf": RLHFConfig, "benchmark": BenchmarkStep,
+    "pair": PairConfig, "dpo": DPOConfig, "reward": RewardConfig, "rlhf": RLHFConfig, "best_of": BestOf,
+    "benchmark": BenchmarkStep,
     "evaluate": EvaluateStep, "harness": HarnessStep, "audit": AuditConfig, "gate": GateConfig, "export": ExportConfig,
 }  # fmt: skip
 SECTIONS = {"prepare": "data", "base": "model"}

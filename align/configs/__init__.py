@@ -30,7 +30,7 @@ from align.configs.measure import (
 from align.configs.model import ModelConfig, Scratch
 from align.configs.recipe import Recipe
 from align.configs.reward import RewardConfig
-from align.configs.rlhf import Budget, RLHFConfig, Term, Watch
+from align.configs.rlhf import BestOf, Budget, RLHFConfig, Term, Watch
 from align.configs.runtime import ExportConfig, RayConfig, RuntimeConfig
 from align.configs.sampling import (
     Drawing,
@@ -50,6 +50,7 @@ __all__ = [
     "AuditConfig",
     "BenchmarkData",
     "BenchmarkStep",
+    "BestOf",
     "Budget",
     "Config",
     "DPOConfig",

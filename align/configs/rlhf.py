@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -88,6 +88,13 @@ class Watch(Config):
     """`stop` ends training at an alarm and keeps the model of the best look."""
 
 
+class BestOf(Config):
+    """Stage `best_of`."""
+
+    keep: int = Field(1, ge=1)
+    """Answers of each prompt that are kept, the best first."""
+
+
 class Budget(Config):
     """A cost that must stay below a budget, its price learnt on the way (Dai et al. 2023, arXiv:2310.12773, eq. 6)."""
 
@@ -105,6 +112,8 @@ class RLHFConfig(TrainingConfig):
 
     `batch_size` counts answers, so a step sees `batch_size / samples_per_prompt` prompts.
     """
+
+    unkeyed: ClassVar[frozenset[str]] = TrainingConfig.unkeyed | {"best_of"}
 
     algorithm: Literal["grpo", "rloo"] = "grpo"
     """GRPO (Shao et al. 2024, arXiv:2402.03300) or RLOO (Ahmadian et al. 2024, arXiv:2402.14740), as TRL has them."""
@@ -130,6 +139,9 @@ class RLHFConfig(TrainingConfig):
     rewards: tuple[Term, ...] = (Term(model="stage"),)
     watch: Watch = Watch()
     cost: Budget | None = None
+    best_of: int = Field(0, ge=0, le=256)
+    """Also measure what the reward model alone gives: the best of so many answers of the policy before this stage, by
+    its scores, as the model `best_of_n`. 0 leaves it out."""
     rollouts_kept: int = Field(20_000, ge=0)
     """Answers, at most, that are kept with their rewards; a sample by hash where there are more."""
 

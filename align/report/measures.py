@@ -10,7 +10,7 @@ from align.evals.instruments import INSTRUMENTS, metrics
 from align.records import GateVerdict, Measurement
 from align.report.view import PARTS, RunView, StepView
 
-PART_NAMES = {"base": "base", "sft": "SFT", "tuned": "tuned"}
+PART_NAMES = {"base": "base", "sft": "SFT", "tuned": "tuned", "best_of_n": "best of n"}
 JUDGED_BY = {"human": "people", "simulated": "made people", "judge": "a judge"}
 BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": "neither way is better"}
 
