@@ -83,6 +83,7 @@ def people(view: RunView) -> People | None:
             *_agreement(agreement),
             *_length(told.get("longer_chosen_share")),
             *_weighed(told),
+            *_circles(told.get("n_cycles")),
         ),
         tuple(told.get("warnings") or ()),
         tuple(_coefficients(agreement)),
@@ -172,6 +173,13 @@ def _desk(step: StepView) -> Iterator[str]:
             f"{step.name}: {count(told['n_judgments'])} judgments by {people} annotators of "
             f"{count(told.get('n_comparisons'))} comparisons{agreed}."
         )
+
+
+def _circles(n: int | None) -> list[str]:
+    """Majorities that beat each other in turn; what a model can learn of those is their mean."""
+    return (
+        [f"In {count(n)} groups of answers the majorities run in a circle (A over B, B over C, C over A)."] if n else []
+    )
 
 
 def _weighed(told: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -256,3 +258,39 @@ def test_the_journal_holds_replies_and_not_what_was_asked(tmp_path: Path) -> Non
         desk(judging, tmp_path).pull()
     rows = [row for _, row in jsonl.rows(tmp_path / "judge.jsonl")]
     assert {frozenset(row) for row in rows} == {frozenset(("key", "reply", "finished"))}
+
+
+CHILD = """\
+import sys
+from pathlib import Path
+from tests.adapters.test_judge import BOTH, desk
+from tests.adapters.judging_server import Judging
+judging = Judging()
+judging.url = sys.argv[1]
+found = desk(judging, Path(sys.argv[2]), concurrency=2).pull()
+print(len(found))
+"""
+
+
+def test_a_kill_loses_what_was_in_flight_and_nothing_else(tmp_path: Path) -> None:
+    def slow(conversation: str, a: str, b: str) -> str:
+        time.sleep(0.05)
+        return sensible(conversation, a, b)
+
+    root = Path(__file__).parents[2]
+    with serving(Judging(slow)) as judging:
+        child = subprocess.Popen([sys.executable, "-c", CHILD, judging.url, str(tmp_path)], cwd=root)
+        journal = tmp_path / "judge.jsonl"
+        deadline = time.monotonic() + 60
+        while not journal.exists() or journal.read_bytes().count(b"\n") < 20:
+            assert child.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        child.kill()
+        child.wait(10)
+        time.sleep(0.3)
+        before = judging.n
+        assert len(desk(judging, tmp_path, concurrency=2).pull()) == 48
+        heard = 56 - (judging.n - before)
+        assert before - heard <= 2, f"{before} were asked before the kill, {heard} of them had not to be asked again"
+        assert heard >= 20

@@ -59,7 +59,7 @@ def judged_run(root: Path) -> RunView:
     }  # fmt: skip
     told |= {
         "warnings": ["ann gave 70% of all judgments: the pairs are largely one person's taste"],
-        "rule": "majority", "mean_epsilon": 0.08,
+        "rule": "majority", "mean_epsilon": 0.08, "n_cycles": 3,
         "relabelled": {"noise": {"all": {"n": 90, "n_tied": 10, "disagree": {"share": 0.15, "low": 0.09, "high": 0.24},
                                          "epsilon": 0.08, "low": 0.05, "high": 0.14}}},
         "judges": [{"judge": "judge m", "n": 300, "agree": {"n": 300, "share": 0.8, "low": 0.75, "high": 0.84},
@@ -91,7 +91,8 @@ def test_noise_judges_and_desks_are_told_with_what_they_stand_on(tmp_path: Path)
     assert [(one.name, one.rated[0], one.n) for one in told.relabelled] == [
         ("all: went the other way", 0.15, 90), ("all: a label is wrong", 0.08, 90),
     ]  # fmt: skip
-    assert told.sentences[-1].endswith("on average it is wrong with probability 0.080.")
+    assert told.sentences[-1].startswith("In 3 groups of answers the majorities run in a circle")
+    assert told.sentences[-2].endswith("on average it is wrong with probability 0.080.")
     assert told.judges[1].rated == (0.61, 0.53, 0.69)
     assert told.judges[1].says == "people among themselves 0.570; 31 times it contradicted itself between its seats"
     assert "verdicts that could not be read: 9 no verdict" in told.desks[0]

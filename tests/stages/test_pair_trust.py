@@ -57,7 +57,7 @@ def first_everywhere(name: str, shown: list[Comparison]) -> list[Judgment]:
 
 @pytest.fixture(scope="module")
 def noisy() -> Judged:
-    return judged(3, people=NOISY)
+    return judged(3, n_prompts=150, people=NOISY)
 
 
 def test_hardly_any_agreement_is_no_ground_to_train_on_unless_the_recipe_says_so(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_people_who_all_take_the_first_agree_perfectly_and_are_refused(tmp_path:
 def test_pairs_judged_twice_tell_how_often_a_label_is_wrong(tmp_path: Path, noise: float) -> None:
     """Three people, each wrong with probability p: their majority is wrong with p²(3 − 2p), ties aside."""
     people = SimulatedPeople(careful=6, first_biased=0, spammers=0, noise=noise)
-    world = judged(4, n_prompts=300, people=people)
+    world = judged(4, n_prompts=150, people=people)
     inputs = folders(tmp_path, world)
     (tmp_path / "again").mkdir()
     step = LabelStep(asks="again", people=people, share=1.0)
@@ -121,7 +121,7 @@ def test_a_soft_label_says_its_noise_itself(tmp_path: Path, noisy: Judged) -> No
     told = run(tmp_path, inputs, PairConfig(label="weighted"))
     rows = list(jsonl.read(tmp_path / "out/preferences.train.jsonl", Preference))
     assert {one.epsilon for one in rows} == {None}
-    assert told["relabelled"]["noise"]["all"]["n"] > 60
+    assert told["relabelled"]["noise"]["all"]["n"] > 50
     assert told["rule"] == "weighted"
     assert 0.7 < told["mean_label"] < 1
     assert all(one.flip == 1 - one.label for one in rows)
@@ -165,18 +165,18 @@ def test_the_pairs_to_judge_again_are_spread_and_each_is_as_likely(noisy: Judged
     assert np.mean([relabelled.stratum(one) == "split" for one in taken(0)]) == pytest.approx(split, abs=0.02)
     counts = np.zeros(len(tallies))
     place = {id(one): i for i, one in enumerate(tallies)}
-    for seed in range(200):
+    for seed in range(80):
         for one in taken(seed):
             counts[place[id(one)]] += 1
-    assert counts.sum() == 200 * 100
-    assert abs(counts / 200 - 100 / len(tallies)).max() < 0.16
+    assert counts.sum() == 80 * 100
+    assert abs(counts / 80 - 100 / len(tallies)).max() < 0.25
 
 
 def test_a_judge_is_held_against_peoples_majority_on_the_pairs_they_share(tmp_path: Path, noisy: Judged) -> None:
     good = [one.model_copy(update={"annotator": "judge good", "provenance": "judge"}) for one in _right(noisy)]
     seat = [one.model_copy(update={"provenance": "judge"}) for one in first_everywhere("judge seat", noisy.shown)]
     found = {one.judge: one for one in beside([*noisy.judgments, *good, *seat])}
-    assert found["judge good"].n > 300
+    assert found["judge good"].n > 200
     assert found["judge good"].kappa is not None
     assert found["judge seat"].kappa is not None
     assert found["judge good"].people_kappa is not None
