@@ -161,6 +161,19 @@ def _desk(step: StepView) -> Iterator[str]:
             f"both seats; verdicts that could not be read: {lost}. An answer that says nothing but asks to be "
             f"preferred won {rated(_rate(null))} of {count(null.get('n'))}."
         )
+    if "drafts" in desk:
+        gone, changed = desk.get("answers_gone_from_server"), desk.get("records_changed_on_server")
+        yield (
+            f"{step.name}: {count(desk.get('submitted'))} answers were submitted in Argilla; {count(desk['drafts'])} "
+            f"drafts and {count(desk.get('discarded'))} discarded were not used"
+            + (f"; {count(gone)} that had been pulled were gone from the server" if gone else "")
+            + (
+                f"; {count(changed)} comparisons were changed there, and what was said of them is void"
+                if changed
+                else ""
+            )
+            + "."
+        )
     aside = told.get("set_aside") or {}
     if aside and not null:
         said = ", ".join(f"{count(n)} {why}" for why, n in aside.items())

@@ -100,6 +100,21 @@ def test_noise_judges_and_desks_are_told_with_what_they_stand_on(tmp_path: Path)
     assert told.warnings == ("ann gave 70% of all judgments: the pairs are largely one person's taste",)
 
 
+def test_what_argilla_held_beside_judgments_is_told(tmp_path: Path) -> None:
+    run = judged_run(tmp_path)
+    step = run.step("label")
+    assert step is not None
+    told = json.loads((step.path / "summary.json").read_text())
+    told["desk"] = {"records": 9, "submitted": 27, "drafts": 2, "discarded": 1, "answers_gone_from_server": 3}
+    (step.path / "summary.json").write_text(json.dumps(told))
+    found = people(run)
+    assert found is not None
+    assert (
+        "label: 27 answers were submitted in Argilla; 2 drafts and 1 discarded were not used; 3 that had been pulled "
+        "were gone from the server."
+    ) in found.desks
+
+
 def test_the_page_shows_all_of_it(tmp_path: Path) -> None:
     text = page(judged_run(tmp_path))
     for said in ("Known answers", "Same again", "Spammer score", "Judged a second time, blind", "Judges beside people",
