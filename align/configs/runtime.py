@@ -31,6 +31,9 @@ class RuntimeConfig(Config):
     """CPU threads for torch; by default the cores this process may use."""
     processes: int = Field(1, ge=1, le=1024)
     """Processes that `sft` and `dpo` train in together, each with its share of every batch and of the threads."""
+    sharding: Literal["none", "zero2", "zero3", "fsdp2"] = "none"
+    """What the processes split besides the batch: gradients and optimizer states (zero2), weights too (zero3 and, on
+    GPUs, fsdp2). With zero3 batches are padded, as TRL pads them."""
     report_to: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     """Trackers that training also reports to, each with its own package and settings; nothing is sent by default."""
     offline: bool = False

@@ -71,11 +71,15 @@ def head(
 ) -> dict[str, torch.Tensor]:
     """The family's head over the places that predict, its logits divided by `temperature`."""
     output = base.get_output_embeddings()
+    weight, bias = output.weight, getattr(output, "bias", None)
+    if hasattr(weight, "full_tensor"):
+        # FSDP2 has sharded it, and hidden states are whole
+        weight, bias = weight.full_tensor(), None if bias is None else bias.full_tensor()
     h_RC = state_TC.index_select(0, row.tensor("sources", state_TC.device))
     return head_logps(
         h_RC,
-        output.weight,
-        getattr(output, "bias", None),
+        weight,
+        bias,
         row.tensor("targets", state_TC.device),
         HeadShape.of(base, temperature=temperature),
         metrics,

@@ -28,6 +28,7 @@ from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, sampler
 from align.training.packed import Packing, pack_in_place
 from align.training.reference import Logps, reference_logps, weights_of
+from align.training.sharding import spread
 from align.training.weighed import EXTRAS, Weighed, WeighedCollator
 
 
@@ -66,7 +67,10 @@ class Preferring(Holding, Guarded, Sinking, Weighed, DPOTrainer):  # type: ignor
     def _pack(self) -> None:
         """Run batches as prompt trees from here on; once TRL has given the model its head, and before any batch."""
         if self.packed and self.packing is None:
-            found = pack_in_place(self.model)
+            if self.workshop.runtime.sharding == "zero3":
+                found: Packing | str = "ZeRO-3 has no whole head to compute answers with"
+            else:
+                found = pack_in_place(self.model)
             if isinstance(found, str):
                 self.workshop.note(f"not packed: {found}; batches are padded, as TRL pads them")
                 self.packed = False
@@ -317,4 +321,5 @@ def arguments(config: DPOConfig, pace: loop.Pace, workshop: Workshop, *, has_hel
         disable_tqdm=True,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
+        **spread(workshop.runtime),
     )

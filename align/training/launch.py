@@ -75,7 +75,8 @@ def _environment(workshop: Workshop, n: int) -> dict[str, str]:
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     own = {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path, "TORCH_CPP_LOG_LEVEL": "ERROR"}
     # without it accelerate sees no process group on a CPU and trains the same thing n times
-    return {**os.environ, **own, **({"ACCELERATE_USE_CPU": "true"} if workshop.runtime.device == "cpu" else {})}
+    plain = workshop.runtime.device == "cpu" and workshop.runtime.sharding == "none"
+    return {**os.environ, **own, **({"ACCELERATE_USE_CPU": "true"} if plain else {})}
 
 
 def _listen(command: list[str], environment: Mapping[str, str], workshop: Workshop) -> str | None:

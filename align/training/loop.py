@@ -20,6 +20,7 @@ from align.ports import Workshop
 from align.store import jsonl
 from align.training.checkpoints import newest_whole_checkpoint
 from align.training.ranks import together, world, writes
+from align.training.sharding import copied, sharded, whole_weights
 
 
 @dataclass(frozen=True)
@@ -178,10 +179,13 @@ def save_result(
     """
     from align.models.load import save, save_adapter
 
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if sharded(model):
+        with whole_weights(model):
+            model = copied(model)
     if not writes():
         together()
         return None
-    model = trainer.accelerator.unwrap_model(trainer.model)
     apart = None
     if hasattr(model, "peft_config"):
         from align.training.merging import cut, some_rows, whole

@@ -24,6 +24,7 @@ from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, sampler
 from align.training.packed import pack_in_place
+from align.training.sharding import spread
 
 IGNORED = -100
 """The label of a token that is read but not learnt."""
@@ -63,7 +64,8 @@ def sft(
         processing_class=tokenizer,
         peft_config=adapter,
     )
-    if config.packed and isinstance(fault := pack_in_place(trainer.model, outputs=("entropy", "is_top1")), str):
+    packed = config.packed and workshop.runtime.sharding != "zero3"
+    if packed and isinstance(fault := pack_in_place(trainer.model, outputs=("entropy", "is_top1")), str):
         workshop.note(f"not packed: {fault}; batches are padded, as TRL pads them")
     trainer.anchor = Anchor(
         config.keep, kept, trainer.model, chat, most=most, seed=workshop.seed, adapter=adapter is not None
@@ -151,4 +153,5 @@ def arguments(config: SFTConfig, pace: loop.Pace, workshop: Workshop, *, has_hel
         disable_tqdm=True,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
+        **spread(workshop.runtime),
     )

@@ -22,11 +22,13 @@ from tests.training.tiny import Place, World
 TRAINER = TransformersTrainer()
 
 
-def logged(world: World, folder: Path, config: Any, *, processes: int) -> list[dict[str, Any]]:
+def logged(world: World, folder: Path, config: Any, *, processes: int, sharding: str = "none") -> list[dict[str, Any]]:
     out = folder / f"out{processes}"
     out.mkdir(parents=True, exist_ok=True)
     place = Place(folder / f"work{processes}")
-    place.runtime = RuntimeConfig(device="cpu", dtype="float32", threads=1, processes=processes)
+    place.runtime = RuntimeConfig.model_validate(
+        {"device": "cpu", "dtype": "float32", "threads": 1, "processes": processes, "sharding": sharding}
+    )
     if isinstance(config, SFTConfig):
         TRAINER.sft(config, world.model, world.demonstrations, None, out, place)
     else:
@@ -80,3 +82,20 @@ def test_batches_are_balanced_by_tokens_and_every_row_is_in_one() -> None:
     sums = [sum(lengths[i] for i in order[start : start + 8]) for start in range(0, 64, 8)]
     assert max(sums) < 1.1 * min(sums)
     assert sorted(balanced(range(10), lengths, size=4)) == list(range(10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["zero2", "zero3"])
+def test_zero_logs_the_losses_of_one_process(sharding: str, world: World, tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed", reason="pip install 'align-prefs[deepspeed]'")
+    config = DPOConfig(learning_rate=1e-3, batch_size=4, epochs=1)
+    one = logged(world, tmp_path / "one", config, processes=1)
+    two = logged(world, tmp_path / "two", config, processes=2, sharding=sharding)
+    for ours, theirs in list(zip(two, one, strict=True))[:3]:
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-3)
+
+
+def test_sharding_that_would_be_left_out_in_silence_is_refused(world: World, tmp_path: Path) -> None:
+    for sharding, processes, says in (("fsdp2", 1, "there is 1 process"), ("zero2", 1, "there is 1 process")):
+        with pytest.raises(TrainingError, match=says):
+            logged(world, tmp_path / sharding, DPOConfig(batch_size=4), processes=processes, sharding=sharding)
