@@ -119,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     show.add_argument("--models", nargs="*", metavar="MODEL",
                       help="measured models side by side: MODEL, RUN or RUN:MODEL; all without a name")  # fmt: skip
+    show.add_argument("--rollouts", type=int, metavar="N", help="the last N answers that stage `rlhf` learnt from")
     _store(show)
     show.add_argument("--json", action="store_true", help="print JSON")
     report = _with_recipe(

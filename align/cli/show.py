@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from align.cli import rollouts
 from align.errors import UsageError
 from align.ports import Artifact
 from align.store import jsonl
@@ -32,6 +33,12 @@ def show(arguments: argparse.Namespace) -> int:
                 "unreadable": [str(path.relative_to(store.root)) for path in store.unreadable()],
                 "unfinished": [str(path.relative_to(store.root)) for path in store.partials()]}  # fmt: skip
         text = _listing(told)
+    elif arguments.rollouts is not None:
+        artifact = find(store, arguments.what)
+        if artifact is None:
+            raise UsageError(f"{arguments.what}: no such artifact; `align show` lists them")
+        told = rollouts.last(artifact.path, arguments.rollouts)
+        text = rollouts.told(told)
     elif (found := find(store, arguments.what)) is not None:
         told = lineage(store, found)
         text = "\n".join(_tree(told, 0))
