@@ -122,4 +122,6 @@ def test_what_can_be_run_is_executable_or_has_a_make_target() -> None:
 
 
 def test_the_readme_holds_no_placeholder() -> None:
-    assert not re.findall(r"\b[A-Z]{3,}_[A-Z_]{3,}\b", README.replace("TORCH_INDEX", "").replace("ARGILLA_API_KEY", "")), "a placeholder is left"
+    assert not re.findall(
+        r"\b[A-Z]{3,}_[A-Z_]{3,}\b", README.replace("TORCH_INDEX", "").replace("ARGILLA_API_KEY", "")
+    ), "a placeholder is left"
