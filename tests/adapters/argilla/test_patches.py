@@ -185,6 +185,13 @@ def test_who_prefers_a_short_reply_gets_names_and_the_same_records(argilla: Argi
     assert plain.json()["items"][0]["fields"] == {"text": "text 0"}
 
 
+def test_what_needs_a_hub_is_refused_at_once(argilla: Argilla) -> None:
+    project = Project(argilla.url, argilla.key, "hub", 1)
+    wanted = {"name": "me/x", "subset": "default", "split": "train", "private": True, "token": "t"}
+    with pytest.raises(Refused, match="422 data sets cannot be fetched from a hub or put there by this server"):
+        project.ask("POST", f"datasets/{project.id}/export", wanted)
+
+
 def test_a_job_that_nobody_knows_is_not_found(argilla: Argilla) -> None:
     with pytest.raises(Refused, match="404 Job with id `none` not found"):
         call(argilla.url, "GET", "jobs/none", api_key=argilla.key)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from . import bulk
+from . import bulk, hub
 from .search import NO_VECTORS
 
 
 def apply(application: Any) -> None:
     """All of them."""
     bulk.apply(application)
+    hub.refuse()
     types_once()
     webhooks_only_where_there_are_some()
     no_vectors()

@@ -64,7 +64,7 @@ def environment(home: Path, auth_key: str) -> dict[str, str]:
 
 def prepared(home: Path) -> Any:
     """The application over a database that is of the right version, indexed, and has its owner."""
-    from . import people, queue, statics
+    from . import hub, people, queue, statics
 
     os.umask(0o077)
     credentials = json.loads((home / "credentials.json").read_text(encoding="utf-8"))
@@ -75,6 +75,7 @@ def prepared(home: Path) -> Any:
     examine(file)
     statics.place(home / "tmp")
     sys.modules["argilla_server.jobs.queues"] = queue.module()
+    sys.modules["argilla_server.contexts.hub"] = hub.module()
     warnings.simplefilter("ignore")
 
     import argilla_server
