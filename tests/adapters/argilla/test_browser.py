@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from align.adapters.argilla import page
 from tests.adapters.argilla.conftest import Argilla
 from tests.adapters.argilla.made import Annotator, Work, desk, eggs
 
@@ -125,7 +126,7 @@ def test_people_sign_in_judge_by_keys_and_clicks_search_filter_and_see_their_pro
     seat = Seat(browser, argilla, account)
     seat.shot("home")
     seat.open(at.settings.name)
-    page = seat.page
+    tab = seat.page
     by_question = {work.prompts[one.prompt_id].messages[0].content: one for one in work.comparisons}
 
     first = seat.question()
@@ -137,40 +138,40 @@ def test_people_sign_in_judge_by_keys_and_clicks_search_filter_and_see_their_pro
     assert left["x"] + left["width"] <= right["x"], "side by side"
     assert abs(left["y"] - right["y"]) < 2
     assert frame.text_content(".al-a h2 small") == f"{len(a.split())} words"
-    assert "secret" not in page.content()
-    assert page.locator("[aria-label='Question: preference'] input:checked").count() == 0, "nothing is suggested"
+    assert "secret" not in tab.content()
+    assert tab.locator("[aria-label='Question: preference'] input:checked").count() == 0, "nothing is suggested"
 
-    page.keyboard.press("d")
+    tab.keyboard.press("d")
     assert seat.frame().locator(".al-only").count() > 0
     seat.shot("diff")
-    page.keyboard.press("d")
+    tab.keyboard.press("d")
     assert seat.frame().locator(".al-only").count() == 0
-    page.keyboard.press("1")
-    page.keyboard.press("Enter")
+    tab.keyboard.press("1")
+    tab.keyboard.press("Enter")
     second = seat.moved(first)
 
-    page.click("text=B is better")
-    page.click("button:has-text('Submit')")
+    tab.click("text=B is better")
+    tab.click("button:has-text('Submit')")
     third = seat.moved(second)
 
     seat.frame().click(".al-a .al-text")  # the focus falls into the frame, and comes back
-    page.keyboard.press("r")
+    tab.keyboard.press("r")
     assert seat.frame().locator(".al-raw").count() == 2
-    page.keyboard.press("3")
-    page.keyboard.press("2")
-    page.keyboard.press("Enter")
+    tab.keyboard.press("3")
+    tab.keyboard.press("2")
+    tab.keyboard.press("Enter")
     fourth = seat.moved(third)
     assert seat.frame().locator(".al-raw").count() == 2, "the view that was chosen stays"
-    page.keyboard.press("r")
+    tab.keyboard.press("r")
 
-    page.keyboard.press("4")
-    page.click("[aria-label='Question: rationale'] [contenteditable], [aria-label='Question: rationale'] textarea")
-    page.keyboard.type("Dr. D rates both </script> $& bad")
-    page.click("button:has-text('Submit')")
+    tab.keyboard.press("4")
+    tab.click("[aria-label='Question: rationale'] [contenteditable], [aria-label='Question: rationale'] textarea")
+    tab.keyboard.type("Dr. D rates both </script> $& bad")
+    tab.click("button:has-text('Submit')")
     fifth = seat.moved(fourth)
-    page.keyboard.press("1")
-    page.keyboard.press("Control+s")
-    page.wait_for_selector(".status-tag.--draft")
+    tab.keyboard.press("1")
+    tab.keyboard.press("Control+s")
+    tab.wait_for_selector(".status-tag.--draft")
 
     said = {one.comparison_id: one for one in at.pull()}
     assert len(said) == 4
@@ -184,36 +185,36 @@ def test_people_sign_in_judge_by_keys_and_clicks_search_filter_and_see_their_pro
     assert f"{account.username} 4 of 8; 4 submitted, 1 drafts" in at.where()
     assert fifth in by_question
 
-    seat.page.goto(f"{argilla.url}/dataset/{at.dataset_id}/annotation-mode")
+    tab.goto(f"{argilla.url}/dataset/{at.dataset_id}/annotation-mode")
     left_over = seat.question()
     number = left_over.split("number ")[1].split()[0]
-    page.click("button[data-title=Search]")
-    page.fill("input[role=search]", f'"number {number}"')
-    page.keyboard.press("Enter")
-    page.wait_for_selector("[aria-label='Total Records']:has-text('of 1')")
+    tab.click("button[data-title=Search]")
+    tab.fill("input[role=search]", f'"number {number}"')
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("[aria-label='Total Records']:has-text('of 1')")
     assert seat.question() == left_over
     seat.shot("search")
-    page.fill("input[role=search]", "")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("[aria-label='Total Records']:has-text('of 3')")
-    page.click("button[data-title=Status]")
-    page.click("text=/^ *submitted *$/i >> nth=0")
-    page.wait_for_selector("[aria-label='Total Records']:has-text('of 4')")
+    tab.fill("input[role=search]", "")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("[aria-label='Total Records']:has-text('of 3')")
+    tab.click("button[data-title=Status]")
+    tab.click("text=/^ *submitted *$/i >> nth=0")
+    tab.wait_for_selector("[aria-label='Total Records']:has-text('of 4')")
     seat.shot("submitted")
-    page.click("text=Filters")
-    page.click("text=Metadata")
-    page.click("text=words of the longer answer")
+    tab.click("text=Filters")
+    tab.click("text=Metadata")
+    tab.click("text=words of the longer answer")
     words = [max(len(text.split()) for text in work.texts(by_question[q])) for q in (first, second, third, fourth)]
-    page.locator(".range__inputs input >> nth=0").fill(str(max(words)))
-    page.keyboard.press("Tab")
+    tab.locator(".range__inputs input >> nth=0").fill(str(max(words)))
+    tab.keyboard.press("Tab")
     n = words.count(max(words))
-    page.wait_for_selector(f"[aria-label='Total Records']:has-text('of {n}')")
+    tab.wait_for_selector(f"[aria-label='Total Records']:has-text('of {n}')")
     seat.shot("filters")
-    seat.page.goto(f"{argilla.url}/")
-    page.wait_for_selector("text=Your datasets")
-    page.wait_for_timeout(500)
+    tab.goto(f"{argilla.url}/")
+    tab.wait_for_selector("text=Your datasets")
+    tab.wait_for_timeout(500)
     seat.shot("progress")
-    assert "50.00%" in page.inner_text("body")
+    assert "50.00%" in tab.inner_text("body")
     seat.close()
 
 
@@ -253,6 +254,34 @@ def test_hostile_text_is_shown_as_exactly_what_is_trained_on_and_nothing_runs(br
     assert seat.page.title() == title
     assert "PWNED" not in seat.page.title()
     seat.close()
+
+
+STOCK = """async ([record, template]) => {
+  const page = "\\n<script>\\n  const record = #RECORD_OBJECT#;\\n<\\/script>\\n#TEMPLATE#\\n"
+    .replace("#RECORD_OBJECT#", JSON.stringify(record)).replace("#TEMPLATE#", template);
+  document.body.replaceChildren();
+  const frame = document.createElement("iframe");
+  await new Promise((done) => { frame.onload = done; frame.srcdoc = page; document.body.append(frame); });
+  frame.contentDocument.querySelector("[data-view=raw]").click();
+  return [..."ab"].map((side) => frame.contentDocument.querySelector(`.al-${side} > .al-text`).textContent);
+}"""
+"""How Argilla as it is shipped puts a page together: the record pasted into a script, by `replace`."""
+
+
+def test_on_a_server_that_is_not_ours_nothing_runs_either(browser):
+    work = Work(list(HOSTILE), [(text, f"Harmless. {text}") for text in HOSTILE.values()])
+    tab = browser.new_page()
+    tab.goto("about:blank")
+    for one in work.comparisons:
+        shown = page.fields(one, work.prompts, work.candidates, layout="pair", thinking="fold")
+        texts = tab.evaluate(STOCK, [page.record(shown, one, work.candidates), page.template()])
+        assert texts == list(work.texts(one))
+    assert tab.title() == ""
+    naive = {"fields": {"pair": {"turns": [], "a": {"text": HOSTILE["closing script"]}, "b": {"text": ""}}}}
+    with pytest.raises(Exception, match="null"):
+        tab.evaluate(STOCK, [naive, page.template()])
+    assert tab.title() == "PWNED", "the test can fail: without encoding it runs"
+    tab.close()
 
 
 def test_an_annotators_own_hostile_words_do_not_break_the_record_when_it_is_opened_again(browser, argilla, tmp_path):
