@@ -33,6 +33,7 @@ from align.configs import (
     RelabelConfig,
     RewardConfig,
     SamplingConfig,
+    SimulatedPeople,
 )
 from align.configs.base import Config
 from align.errors import RecipeError
@@ -213,7 +214,9 @@ def _preferences(recipe: Recipe) -> Iterator[Step]:
     read = {"label": "label", **told}
     if recipe.label.judge is not None and recipe.label.desk != "judge":
         # it judges while people do, and keeps nobody waiting
-        beside = LabelStep.of(recipe.label, ready=None, desk="judge", gold=None)
+        # what concerns people alone is left out, so that it asks the judge nothing again
+        own = {"judgments": None, "repeat_share": 0.0, "annotators_per_comparison": 1, "people": SimulatedPeople()}
+        beside = LabelStep.of(recipe.label, ready=None, desk="judge", gold=None, relabel=None, **own)
         yield Step("label/judge", "label", beside, told)
         read["judge"] = "label/judge"
     if recipe.label.relabel is not None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from zlib import crc32
@@ -22,7 +21,7 @@ BANDS, ROWS = 21, 6
 MOST = 16
 _PRIME = np.uint64(4294967291)
 """The largest below 2³²: hash functions are (ax + b) modulo it, with x of 31 bits."""
-Hashes = NDArray[np.uint64]
+Hashes = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -59,21 +58,17 @@ def alike(texts: Sequence[str], *, at_least: float = 0.8, seed: int = 0) -> list
     random = np.random.default_rng(seed)
     a = random.integers(1, 1 << 31, BANDS * ROWS, dtype=np.uint64)
     b = random.integers(0, 1 << 31, BANDS * ROWS, dtype=np.uint64)
-    buckets: dict[bytes, list[int]] = defaultdict(list)
-    held: list[Hashes] = []
-    for place, text in enumerate(texts):
-        own = _hashed(text)
-        held.append(own)
-        if own.size:
-            signature = ((own[:, None] * a[None, :] + b[None, :]) % _PRIME).min(axis=0).reshape(BANDS, ROWS)
-            for band in range(BANDS):
-                buckets[bytes([band]) + signature[band].tobytes()].append(place)
+    held = [_hashed(text) for text in texts]
+    places = [place for place, own in enumerate(held) if own.size]
+    signatures = np.array([_signature(held[place], a, b) for place in places], dtype=np.uint32)
     found: dict[tuple[int, int], float] = {}
-    for group in buckets.values():
-        for i, other in enumerate(group):
-            for first in group[: min(i, MOST)]:
-                if (first, other) not in found:
-                    found[first, other] = _similarity(held[first], held[other])
+    for band in range(BANDS) if places else ():
+        for group in _equal(signatures[:, band * ROWS : (band + 1) * ROWS]):
+            for i, other in enumerate(group):
+                for first in group[: min(i, MOST)]:
+                    pair = places[first], places[other]
+                    if pair not in found:
+                        found[pair] = _similarity(held[pair[0]], held[pair[1]])
     return [Pair(i, j, s) for (i, j), s in sorted(found.items()) if s >= at_least]
 
 
@@ -92,7 +87,23 @@ def across(new: Sequence[str], old: Sequence[str], *, at_least: float = 0.8) -> 
 def _hashed(text: str) -> Hashes:
     """Every shingle as 31 bits, each once: a set of tuples would take a hundred times the memory."""
     numbers = {crc32(" ".join(one).encode("utf-8", "surrogatepass")) >> 1 for one in shingles(text)}
-    return np.array(sorted(numbers), dtype=np.uint64)
+    return np.array(sorted(numbers), dtype=np.uint32)
+
+
+def _signature(own: Hashes, a: NDArray[np.uint64], b: NDArray[np.uint64]) -> Hashes:
+    """The least of every hash function over the shingles."""
+    hashed = (own.astype(np.uint64)[:, None] * a[None, :] + b[None, :]) % _PRIME
+    return np.asarray(hashed.min(axis=0), dtype=np.uint32)
+
+
+def _equal(rows: Hashes) -> Iterator[list[int]]:
+    """The groups of equal rows that have two or more, each in order."""
+    order = np.lexsort(rows.T)
+    ordered = rows[order]
+    ends = np.flatnonzero((ordered[1:] != ordered[:-1]).any(axis=1)) + 1
+    for group in np.split(order, ends):
+        if group.size > 1:
+            yield sorted(group.tolist())
 
 
 def _similarity(a: Hashes, b: Hashes) -> float:
