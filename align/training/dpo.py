@@ -155,7 +155,7 @@ def dpo(
     test = None if test is None else loop.at_most(test, config.eval_rows, lengths(test))
     if counts["soft"] and config.labels == "side":
         workshop.note(f"{counts['soft']} pairs have soft labels, of which only the side counts; see dpo.labels")
-    pace = loop.Pace.of(config, len(train))
+    pace = loop.Pace.of(config, len(train), tree_tokens(train))
     trainer = Preferring(
         workshop=workshop,
         model=policy,
@@ -269,6 +269,11 @@ def extras(pair: Preference, config: DPOConfig) -> dict[str, float]:
 def lengths(dataset: Dataset) -> list[int]:
     """Tokens of each pair's longer side."""
     return [len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in dataset]
+
+
+def tree_tokens(dataset: Dataset) -> list[int]:
+    """Tokens that each pair takes as a prompt and two answers."""
+    return [len(row["prompt_ids"]) + len(row["chosen_ids"]) + len(row["rejected_ids"]) for row in dataset]
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

@@ -34,9 +34,11 @@ class Pace:
     accumulate: int
 
     @staticmethod
-    def of(config: TrainingConfig, n_rows: int) -> Pace:
+    def of(config: TrainingConfig, n_rows: int, tokens: Sequence[int] | None = None) -> Pace:
+        """`tokens` that each row takes in a packed one: where given, they decide how many rows are taken at once."""
         share = config.batch_size // world()
-        micro = min(config.micro_batch_size or share, share)
+        fits = fitting(tokens, share, config.row_tokens) if tokens and config.packed else share
+        micro = min(config.micro_batch_size or fits, share)
         if share % micro:
             raise TrainingError(f"micro_batch_size: {micro} does not divide a process's share of the batch, {share}")
         total = max(1, math.ceil(config.epochs * math.ceil(n_rows / config.batch_size)))
@@ -47,6 +49,12 @@ class Pace:
             micro=micro,
             accumulate=share // micro,
         )
+
+
+def fitting(tokens: Sequence[int], share: int, budget: int) -> int:
+    """The most rows, a divisor of `share`, that fit in `budget` tokens whichever they are; 1 where none do."""
+    largest = sorted(tokens, reverse=True)
+    return next(n for n in range(share, 0, -1) if share % n == 0 and (n == 1 or sum(largest[:n]) <= budget))
 
 
 def ready(runtime: RuntimeConfig) -> None:

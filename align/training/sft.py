@@ -55,7 +55,7 @@ def sft(
     train, counts = table(data, chat, config, most=most)
     test, test_counts = table(held_out, chat, config, most=most) if held_out is not None else (None, None)
     test = None if test is None else loop.at_most(test, config.eval_rows, lengths(test))
-    pace = loop.Pace.of(config, len(train))
+    pace = loop.Pace.of(config, len(train), lengths(train))
     trainer = Imitation(
         model=policy,
         args=arguments(config, pace, workshop, has_held_out=test is not None),

@@ -7,7 +7,7 @@ import pytest
 
 from align.configs import RuntimeConfig
 from align.errors import BackendError
-from align.training.loop import trackers
+from align.training.loop import fitting, trackers
 from tests.training.tiny import Place
 
 
@@ -23,3 +23,9 @@ def test_a_tracker_that_is_not_installed_is_named_with_its_pip_line_before_train
     place.runtime = RuntimeConfig.model_validate({"device": "cpu", "report_to": [missing]})
     with pytest.raises(BackendError, match=f"pip install {missing}"):
         trackers(place)
+
+
+def test_as_many_rows_are_taken_at_once_as_fit_whichever_they_are() -> None:
+    assert fitting([10, 20, 30, 40], 4, 100) == 4
+    assert fitting([10, 20, 30, 40], 4, 99) == 2
+    assert fitting([10, 20, 30, 40], 4, 60) == 1
