@@ -124,6 +124,15 @@ class Endpoints:
         async with session.get(endpoint.url + path, timeout=aiohttp.ClientTimeout(total=30)) as response:
             return response.status, await response.read()
 
+    async def ask(self, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
+        """Status and body of one request to one endpoint, tried once; OSError where it cannot be reached."""
+        session = await self.session()
+        try:
+            async with session.post(endpoint.url + path, data=json.dumps(body).encode()) as response:
+                return response.status, await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise OSError(str(error)) from error
+
     async def close(self) -> None:
         """Give the connections back."""
         if self._session is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from align.adapters.endpoints import Endpoint, Endpoints, Refused, Spoiled, gathered, message
+from align.adapters.preflight import preflight
 from align.adapters.turns import THOUGHT, Turns, context_of, room
 from align.adapters.vllm import environment
 from align.adapters.vllm.launch import Launched
@@ -17,6 +18,7 @@ from align.configs import Drawing, RuntimeConfig, SamplingConfig, Writer
 from align.errors import BackendError, UsageError
 from align.ports import Sample, SampleRequest, Unanswered
 from align.recipe import secret
+from align.records import Message
 
 IN_A_ROW = 20
 """So many prompts refused one after the other, and none answered, are the endpoint's fault and not theirs."""
@@ -41,6 +43,7 @@ class ServerSampler:
         self._served: dict[str, int | None] = {}
         self._vllm = False
         self._refused = 0
+        self._looked = False
         self._figures: dict[str, Any] = {"prompt_tokens": 0, "cached_tokens": 0}
 
     def sample(
@@ -52,6 +55,9 @@ class ServerSampler:
         name = self.name_of(writer)
         turns = None if self.config.server.api == "chat" else self.turns(settings)
         context = self._served.get(name) or context_of(self.folder)
+        if not self._looked:
+            self._looked = True
+            self._figures["preflight"] = self._examine(settings)
         jobs = (self._answered(request, settings, name, turns, context) for request in requests)
         stream = gathered(jobs, at_once=self.config.server.in_flight * len(endpoints.all))
         try:
@@ -78,6 +84,20 @@ class ServerSampler:
             raise
         return self._endpoints
 
+    @property
+    def is_vllm(self) -> bool:
+        """Whether the endpoints are vLLM's."""
+        return self._vllm
+
+    def ask_once(self, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
+        """Status and body of one request to one endpoint, tried once."""
+        assert self._loop is not None
+        assert self._endpoints is not None
+        try:
+            return self._loop.run_until_complete(self._endpoints.ask(endpoint, path, body))
+        except OSError as error:
+            raise BackendError(f"{endpoint.url}{path}: {type(error).__name__}: {error}") from error
+
     def name_of(self, writer: Writer | None) -> str:
         """The name that the endpoints serve a writer under."""
         if writer is not None and (writer.served or writer.adapter is not None):
@@ -92,6 +112,25 @@ class ServerSampler:
             f"generate.server.model: missing; the endpoints serve {', '.join(sorted(self._served))}: say which is the "
             "stage's model"
         )
+
+    def _examine(self, settings: SamplingConfig) -> str:
+        """Compare what the endpoints serve with the stage's own model, where they can be asked."""
+        assert self._endpoints is not None
+        if not self._vllm:
+            return "the endpoints are not vLLM's: only the model's name was compared"
+        turns = self.turns(settings)
+        adapters = {
+            self.name_of(w): None if w.adapter is None else Path(w.adapter)
+            for w in self.config.writers
+            if w.served or w.adapter is not None
+        }
+        said = ""
+        for endpoint in self._endpoints.all:
+            if endpoint.fails:
+                continue  # it is resting; what it serves is found out by its name when it comes back
+            shown = Shown(self, endpoint)
+            said = preflight(shown, turns, self.folder, self.config, self.runtime, adapters)
+        return said
 
     async def _look(self) -> None:
         """What every endpoint serves; BackendError where one lacks the stage's model or answers as something else."""
@@ -189,7 +228,11 @@ class ServerSampler:
             if self._vllm:
                 body |= {"stop_token_ids": turns.ends, "return_token_ids": True}
             return body
-        body["messages"] = [one.model_dump(exclude_none=True) for one in request.messages]
+        body["messages"] = [
+            one.model_dump(exclude_none=True) if one.tool_calls or one.tool_call_id else
+            {"role": one.role, "content": one.content}
+            for one in request.messages
+        ]  # fmt: skip
         if request.tools is not None:
             body["tools"] = list(request.tools)
         if settings.chat_template_kwargs:
@@ -287,6 +330,45 @@ class ServerSampler:
         if self._launched is not None:
             self._launched.close()
             self._launched = None
+
+
+class Shown:
+    """One endpoint, as the preflight looks at it."""
+
+    def __init__(self, sampler: ServerSampler, endpoint: Endpoint) -> None:
+        self.sampler, self.endpoint = sampler, endpoint
+
+    def rendered(self, messages: Sequence[Message], kwargs: Mapping[str, Any]) -> list[int] | None:
+        """By vLLM's `/tokenize`; other servers show no token ids."""
+        if not self.sampler.is_vllm:
+            return None
+        rows = [one.model_dump(exclude_none=True) for one in messages]
+        body = {"model": self.sampler.name_of(None), "messages": rows, "add_generation_prompt": True}
+        said = self._asked("/tokenize", body | ({"chat_template_kwargs": dict(kwargs)} if kwargs else {}))
+        return None if said is None else [int(token) for token in said["tokens"]]
+
+    def logps(self, ids: Sequence[int], writer: str | None) -> list[float | None] | None:
+        """By vLLM's `prompt_logprobs`."""
+        if not self.sampler.is_vllm:
+            return None
+        body = {"model": writer or self.sampler.name_of(None), "prompt": list(ids), "max_tokens": 1, "temperature": 0,
+                "prompt_logprobs": 0}  # fmt: skip
+        said = self._asked("/v1/completions", body)
+        if said is None:
+            return None
+        places = said["choices"][0]["prompt_logprobs"]
+        return [
+            None if place is None else float(place[str(token)]["logprob"])
+            for token, place in zip(ids, places, strict=True)
+        ]
+
+    def _asked(self, path: str, body: Mapping[str, Any]) -> Any:
+        status, said = self.sampler.ask_once(self.endpoint, path, body)
+        if status == 404 and path == "/tokenize":
+            return None
+        if status != 200:
+            raise BackendError(f"{self.endpoint.url}{path}: HTTP {status}: {message(said)}")
+        return json.loads(said)
 
 
 async def _next(stream: AsyncGenerator[list[Any], None]) -> list[Any] | None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from align.records import Candidate
 
 OPEN, CLOSE = "<think>", "</think>"
 SAMPLE_OF_LENGTHS = 100_001
@@ -35,20 +33,22 @@ class Tally:
         self._lengths: list[int] = []
         self._draw = random.Random(0)
 
-    def add(self, own: Sequence[Candidate]) -> None:
-        """The candidates of one prompt."""
+    def add(self, own: Sequence[Mapping[str, Any]]) -> None:
+        """The rows of one prompt's candidates."""
+        texts = [one["completion"][-1]["content"] for one in own]
+        distinct = set(texts)
         self.n_prompts += 1
         self.n_unanswered += not own
         self.n_candidates += len(own)
-        self.n_repeated += len(own) - len({one.text for one in own})
-        self.n_empty += sum(not one.text for one in own)
-        self.n_cut_short += sum(one.finish_reason == "length" for one in own)
-        self.n_unfinished_thoughts += sum(one.thinking is not None and not one.text for one in own)
+        self.n_repeated += len(own) - len(distinct)
+        self.n_empty += texts.count("")
+        for one, text in zip(own, texts, strict=True):
+            self.n_cut_short += one["finish_reason"] == "length"
+            self.n_unfinished_thoughts += not text and "thinking" in one
+            self._length(len(text.split()))
         if len(own) > 1:
             self.n_several += 1
-            self.n_without_pair += len({one.text for one in own if one.text}) < 2
-        for one in own:
-            self._length(len(one.text.split()))
+            self.n_without_pair += len(distinct - {""}) < 2
 
     def summary(self) -> dict[str, Any]:
         """How many answers are repeated, empty or cut short, and for which share of the prompts no two differ."""

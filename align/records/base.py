@@ -23,9 +23,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Meta = dict[str, JsonValue]
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def canonical(value: object) -> str:
     """JSON with sorted keys, no spaces, no NaN: equal values, equal text (RFC 8785, with floats as Python has them)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _encode(value)
 
 
 class Part(BaseModel):

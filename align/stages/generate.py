@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from align.configs import GenerateStep, SamplingConfig, Writer
 from align.data.drawn import Tally, split_thought
 from align.errors import BackendError, RecordError
 from align.ports import Inputs, Progress, Sample, Sampler, SampleRequest, Tools, Unanswered
-from align.records import Candidate, Message, Prompt, canonical
+from align.records import Message, Prompt, canonical
 from align.store import jsonl
 from align.store.fingerprint import fingerprint
 from align.store.shards import Shards
@@ -28,13 +30,16 @@ class Asked:
     path: Path
     places: Mapping[str, tuple[int, int]]
 
-    def prompts(self, ids: Iterable[str]) -> Iterator[Prompt]:
-        """The prompts of these ids, in their order."""
-        with open(self.path, "rb") as stream:
+    def conversations(self, ids: Iterable[str]) -> Iterator[tuple[str, tuple[Message, ...], Any]]:
+        """Id, messages and tools of these prompts, in their order; each was validated when its place was found."""
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
             for prompt_id in ids:
                 offset, size = self.places[prompt_id]
-                stream.seek(offset)
-                yield Prompt.model_validate(jsonl.parse(stream.read(size), str(self.path)))
+                row = json.loads(os.pread(handle, size, offset))
+                yield prompt_id, tuple(map(_message, row["messages"])), row.get("tools")
+        finally:
+            os.close(handle)
 
     def longest_first(self, ids: Iterable[str]) -> list[str]:
         """So that no long prompt is begun when the others are done; the longest row is taken for the longest prompt."""
@@ -53,7 +58,7 @@ class Part:
 
 def run(config: GenerateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
     """Answer every prompt; what this run's predecessors have drawn with the same settings is taken from its shelf."""
-    prompts = asked(inputs["data"].path / f"{config.of}.jsonl")
+    prompts = asked(inputs["data"].path / f"{config.of}.jsonl", sealed="key" in inputs["data"].manifest)
     wanted = parts(config, model=inputs["model"].digest)
     for part in wanted:
         if part.n > 1 and part.settings.temperature == 0:
@@ -69,11 +74,9 @@ def run(config: GenerateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
             shelves.append(Shards(tools.shelf(name), key=lambda row: str(row["prompt_id"])))
         draw(prompts, wanted, shelves, sampler, tools)
         tally = Tally()
-        jsonl.write(
-            out / "candidates.jsonl",
-            collect(prompts, wanted, shelves, tally, seed=tools.seed, consecutive=sampler.consecutive),
-        )
-        missing = list(unanswered(prompts, wanted, shelves))
+        missing: list[dict[str, Any]] = []
+        made = collect(prompts, wanted, shelves, tally, missing, seed=tools.seed, consecutive=sampler.consecutive)
+        write(out / "candidates.jsonl", made)
     finally:
         sampler.close()
         for shelf in shelves:
@@ -94,9 +97,16 @@ def run(config: GenerateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
     (out / "summary.json").write_text(canonical(summary) + "\n", encoding="utf-8")
 
 
-def asked(path: Path) -> Asked:
-    """The prompts of a file, each once."""
+def asked(path: Path, *, sealed: bool = False) -> Asked:
+    """The prompts of a file, each once. What stands in a sealed artifact was validated when it was written there."""
     places: dict[str, tuple[int, int]] = {}
+    if sealed:
+        offset = 0
+        with open(path, "rb") as stream:
+            for raw in stream:
+                places.setdefault(str(json.loads(raw)["id"]), (offset, len(raw)))
+                offset += len(raw)
+        return Asked(path, places)
     for offset, size, prompt in jsonl.places(path, Prompt):
         places.setdefault(prompt.id, (offset, size))
     return Asked(path, places)
@@ -140,8 +150,15 @@ def draw(prompts: Asked, wanted: Sequence[Part], shelves: Sequence[Shards], samp
         for part, shelf, own, missing in zip(wanted, shelves, had, left, strict=True):
             order = prompts.longest_first(missing)
             questions = (
-                request(prompt, range(own[prompt.id], part.n), seed=tools.seed, consecutive=sampler.consecutive)
-                for prompt in prompts.prompts(order)
+                SampleRequest(
+                    prompt_id,
+                    messages,
+                    seeds_of(
+                        prompt_id, range(own[prompt_id], part.n), seed=tools.seed, consecutive=sampler.consecutive
+                    ),
+                    tools_known,
+                )
+                for prompt_id, messages, tools_known in prompts.conversations(order)
             )
             for prompt_id, said in sampler.sample(questions, part.settings, part.writer):
                 shelf.append(row_of(prompt_id, own[prompt_id], said))
@@ -158,14 +175,12 @@ def finished(shelf: Shards, prompt_id: str) -> int:
     return n
 
 
-def request(prompt: Prompt, samples: range, *, seed: int, consecutive: bool) -> SampleRequest:
-    """One prompt and the seeds of some of its samples."""
+def seeds_of(prompt_id: str, samples: range, *, seed: int, consecutive: bool) -> tuple[int, ...]:
+    """The seeds of some samples of a prompt."""
     if consecutive:
-        first = sample_seed(seed, prompt.id, 0)
-        seeds = tuple(first + i for i in samples)
-    else:
-        seeds = tuple(sample_seed(seed, prompt.id, i) for i in samples)
-    return SampleRequest(prompt_id=prompt.id, messages=prompt.messages, seeds=seeds, tools=prompt.tools)
+        first = sample_seed(seed, prompt_id, 0)
+        return tuple(first + i for i in samples)
+    return tuple(sample_seed(seed, prompt_id, i) for i in samples)
 
 
 def sample_seed(seed: int, prompt_id: str, sample: int) -> int:
@@ -182,61 +197,79 @@ def row_of(prompt_id: str, first: int, said: Sequence[Sample] | Unanswered) -> d
 
 
 def collect(
-    prompts: Asked, wanted: Sequence[Part], shelves: Sequence[Shards], tally: Tally, *, seed: int, consecutive: bool
-) -> Iterator[Candidate]:
-    """The candidates, in the prompts' order, one prompt in memory; BackendError where the sampler left some out."""
+    prompts: Asked, wanted: Sequence[Part], shelves: Sequence[Shards], tally: Tally, missing: list[dict[str, Any]],
+    *, seed: int, consecutive: bool,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The candidates, in the prompts' order, one prompt in memory; BackendError where the sampler left some out.
+
+    `missing` gets a row for each prompt that got fewer answers than it should, and why.
+    """
     for prompt_id in prompts.places:
-        own: list[Candidate] = []
+        own: list[dict[str, Any]] = []
         for part, shelf in zip(wanted, shelves, strict=True):
             drawn, reason = samples_of(shelf, prompt_id, part.n)
-            if len(drawn) < part.n and reason is None:
-                raise BackendError(
-                    f"generate: {len(drawn)} answers to prompt {prompt_id[:12]}, expected {part.n}; "
-                    "the sampler stopped early"
-                )
-            first = sample_seed(seed, prompt_id, 0)
-            for place, sample in enumerate(drawn):
-                its = first + place if consecutive else sample_seed(seed, prompt_id, place)
+            if len(drawn) < part.n:
+                if reason is None:
+                    raise BackendError(
+                        f"generate: {len(drawn)} answers to prompt {prompt_id[:12]}, expected {part.n}; "
+                        "the sampler stopped early"
+                    )
+                missing.append({"prompt_id": prompt_id, "model": part.model, "n_samples": len(drawn),
+                                "reason": reason["reason"], "detail": reason["detail"]})  # fmt: skip
+            seeds = seeds_of(prompt_id, range(len(drawn)), seed=seed, consecutive=consecutive)
+            for place, (sample, its) in enumerate(zip(drawn, seeds, strict=True)):
                 own.append(candidate(prompt_id, sample, model=part.model, place=place, seed=its))
         tally.add(own)
         yield from own
 
 
-def samples_of(shelf: Shards, prompt_id: str, n: int) -> tuple[list[Sample], dict[str, Any] | None]:
+def samples_of(shelf: Shards, prompt_id: str, n: int) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
     """The first n samples of a prompt, and where there are fewer, the row that says why."""
-    drawn: list[Sample] = []
+    drawn: list[dict[str, Any]] = []
     reason = None
     for row in sorted(shelf.rows(prompt_id), key=lambda row: int(row["first"])):
         if row["first"] <= len(drawn):
-            drawn += [Sample(**one) for one in row["samples"][len(drawn) - row["first"] :]]
+            drawn += row["samples"][len(drawn) - row["first"] :]
         reason = row if "reason" in row else reason
     return drawn[:n], reason if len(drawn) < n else None
 
 
-def candidate(prompt_id: str, sample: Sample, *, model: str, place: int, seed: int) -> Candidate:
-    """An answer as a record: what was thought stands beside what was said."""
-    thought, text = split_thought(sample.text)
-    return Candidate(
-        prompt_id=prompt_id,
-        completion=(Message(role="assistant", content=text),),
-        model=model,
-        sample=place,
-        seed=seed,
-        finish_reason=sample.finish_reason,
-        n_tokens=sample.n_tokens,
-        logp=sample.logp,
-        thinking=sample.thinking if sample.thinking is not None else thought,
-    )
+def candidate(prompt_id: str, sample: Mapping[str, Any], *, model: str, place: int, seed: int) -> dict[str, Any]:
+    """The row of a `Candidate`; what was thought stands beside what was said.
+
+    It is written out here, and not by the record, which takes ten times as long: a test holds the two equal.
+    """
+    thought, text = split_thought(sample["text"])
+    completion = [{"content": text, "role": "assistant"}]
+    named = {"record": "Candidate", "schema": 1, "prompt_id": prompt_id, "completion": completion, "model": model,
+             "sample": place}  # fmt: skip
+    row = {
+        "id": hashlib.sha256(canonical(named).encode("utf-8")).hexdigest(),
+        "schema": 1,
+        "prompt_id": prompt_id,
+        "completion": completion,
+        "model": model,
+        "sample": place,
+        "seed": seed,
+        "finish_reason": sample["finish_reason"],
+        "n_tokens": sample["n_tokens"],
+        "logp": sample.get("logp"),
+        "thinking": sample["thinking"] if sample.get("thinking") is not None else thought,
+    }
+    return {name: value for name, value in row.items() if value is not None}
 
 
-def unanswered(prompts: Asked, wanted: Sequence[Part], shelves: Sequence[Shards]) -> Iterator[dict[str, Any]]:
-    """The prompts that got no answer, or fewer than they should, and why."""
-    for part, shelf in zip(wanted, shelves, strict=True):
-        for prompt_id in prompts.places:
-            drawn, row = samples_of(shelf, prompt_id, part.n)
-            if row is not None:
-                yield {"prompt_id": prompt_id, "model": part.model, "n_samples": len(drawn),
-                       "reason": row["reason"], "detail": row["detail"]}  # fmt: skip
+def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Rows as JSON Lines, on disk when this returns."""
+    with open(path, "w", encoding="utf-8", newline="\n", buffering=1 << 20) as stream:
+        for row in rows:
+            stream.write(canonical(row) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _message(row: dict[str, Any]) -> Message:
+    return Message.model_construct(**row) if row.keys() == {"role", "content"} else Message.model_validate(row)
 
 
 class Pace:

@@ -12,9 +12,9 @@ from align.configs import GenerateStep
 from align.data.drawn import Tally, split_thought
 from align.errors import BackendError, RecordError
 from align.ports import Sample, Unanswered
-from align.records import Candidate, Message, Prompt
+from align.records import Candidate, Message, Prompt, canonical
 from align.stages import generate
-from align.stages.generate import asked, candidate, request, sample_seed
+from align.stages.generate import asked, candidate, sample_seed, seeds_of
 from align.store import jsonl
 from tests.workshop import TestTools, Urn, artifact
 
@@ -81,14 +81,14 @@ def test_a_finished_journal_needs_no_sampler(tmp_path):
 
 
 def test_seeds_depend_on_the_recipe_the_prompt_and_the_sample_alone():
-    one = {p.id: request(p, range(3), seed=4, consecutive=False).seeds for p in PROMPTS}
-    assert {p.id: request(p, range(1, 3), seed=4, consecutive=False).seeds for p in PROMPTS} == {
+    one = {p.id: seeds_of(p.id, range(3), seed=4, consecutive=False) for p in PROMPTS}
+    assert {p.id: seeds_of(p.id, range(1, 3), seed=4, consecutive=False) for p in PROMPTS} == {
         name: seeds[1:] for name, seeds in one.items()
     }
     assert len({seed for seeds in one.values() for seed in seeds}) == 18
     assert all(0 <= seed < 2**31 for seeds in one.values() for seed in seeds)
     assert sample_seed(5, PROMPTS[0].id, 0) != sample_seed(4, PROMPTS[0].id, 0)
-    later = request(PROMPTS[0], range(2, 4), seed=4, consecutive=True).seeds
+    later = seeds_of(PROMPTS[0].id, range(2, 4), seed=4, consecutive=True)
     assert later == (one[PROMPTS[0].id][0] + 2, one[PROMPTS[0].id][0] + 3)
 
 
@@ -96,7 +96,17 @@ def test_a_prompt_that_stands_twice_is_asked_once(tmp_path):
     jsonl.write(tmp_path / "prompts.jsonl", [*PROMPTS, PROMPTS[0]])
     prompts = asked(tmp_path / "prompts.jsonl")
     assert list(prompts.places) == [p.id for p in PROMPTS]
-    assert list(prompts.prompts([PROMPTS[4].id, PROMPTS[0].id])) == [PROMPTS[4], PROMPTS[0]]
+    told = [messages for _, messages, _ in prompts.conversations([PROMPTS[4].id, PROMPTS[0].id])]
+    assert told == [PROMPTS[4].messages, PROMPTS[0].messages]
+    assert asked(tmp_path / "prompts.jsonl", sealed=True).places == prompts.places
+
+
+@pytest.mark.parametrize("logp", [None, -12.5])
+@pytest.mark.parametrize("text", ["Yes.", "", "<think>Hm.</think>Ja — \u2028 naïve 🙂", '<think>"never\\ closed'])
+def test_a_candidates_row_is_what_the_record_would_write(text, logp):
+    sample = {"text": text, "n_tokens": 3, "finish_reason": "stop", "logp": logp, "thinking": None}
+    row = candidate(PROMPTS[0].id, sample, model=MODEL, place=2, seed=7)
+    assert canonical(row) == jsonl.dumps(Candidate.model_validate(row))
 
 
 def test_more_prompts_and_more_samples_cost_only_the_new_ones(tmp_path):
@@ -184,7 +194,7 @@ def test_repeats_empty_and_cut_answers_are_counted():
             [Sample("Yes.", 2, "stop"), Sample("No.", 2, "stop"), Sample("<think>No.", 2, "length")],
         ]
     ):
-        tally.add([candidate(PROMPTS[i].id, one, model=MODEL, place=n, seed=n) for n, one in enumerate(own)])
+        tally.add([candidate(PROMPTS[i].id, vars(one), model=MODEL, place=n, seed=n) for n, one in enumerate(own)])
     summary = tally.summary()
     assert (summary["n_repeated"], summary["n_empty"], summary["n_cut_short"]) == (1, 2, 2)
     assert summary["n_unfinished_thoughts"] == 1

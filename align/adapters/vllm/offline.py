@@ -10,17 +10,19 @@ import subprocess
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from align.adapters.preflight import preflight
 from align.adapters.turns import Turns, room
 from align.adapters.vllm import environment
 from align.configs import Drawing, RuntimeConfig, SamplingConfig, Writer
 from align.errors import BackendError
 from align.models.load import adapter_rank
 from align.ports import Sample, SampleRequest, Unanswered
+from align.records import Message
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -36,6 +38,7 @@ class VllmSampler:
         self.made_with: Mapping[str, Any] = {"engine": "vllm", "version": self.found.version}
         self._child: Child | None = None
         self._turns: Turns | None = None
+        self._looked = False
         self._figures: dict[str, Any] = {"prompt_tokens": 0, "cached_tokens": 0}
 
     def sample(
@@ -43,6 +46,13 @@ class VllmSampler:
     ) -> Iterator[tuple[str, list[Sample] | Unanswered]]:
         """Each prompt's id and its samples, as they are finished; at most `vllm.in_flight` prompts are under way."""
         child, turns = self.child(), self.turns(settings)
+        if not self._looked:
+            self._looked = True
+            adapters: dict[str, Path | None] = {
+                w.name: Path(w.adapter) for w in self.config.writers if w.adapter is not None
+            }
+            seen = preflight(child, turns, self.folder, self.config, self.runtime, adapters)
+            self._figures["preflight"] = seen
         adapter = writer.name if writer is not None and writer.adapter is not None else None
         drawing = {"temperature": settings.temperature, "top_p": settings.top_p, "stop_token_ids": turns.ends,
                    "detokenize": False, "logprobs": 0 if settings.logprobs else None}  # fmt: skip
@@ -183,6 +193,23 @@ class Child:
                     f"the vllm engine has said nothing for {self.silence_s:g} s and is taken for dead; what is "
                     "finished is kept: run again, with a greater generate.vllm.silence_s if it was only slow"
                 )
+
+    def rendered(self, messages: Sequence[Message], kwargs: Mapping[str, Any]) -> list[int] | None:
+        """The token ids that the engine's own tokenizer makes of a conversation."""
+        rows = [one.model_dump(exclude_none=True) for one in messages]
+        self.say({"id": "render", "render": rows, "kwargs": dict(kwargs)})
+        (row,) = self.hear(wait=True)
+        return [int(token) for token in row["ids"]]
+
+    def logps(self, ids: Sequence[int], writer: str | None) -> list[float | None] | None:
+        """The log-probability of each token given those before it."""
+        sampling = {"max_tokens": 1, "temperature": 0, "prompt_logprobs": 0, "detokenize": False}
+        self.say({"id": "logps", "ids": list(ids), "adapter": writer, "sampling": sampling})
+        (row,) = self.hear(wait=True)
+        if "refused" in row:
+            raise BackendError(f"the vllm engine refuses to show log-probabilities: {row['refused']}")
+        found: list[float | None] = row["prompt_logps"]
+        return found
 
     def _send(self) -> None:
         try:

@@ -84,11 +84,7 @@ def _serve(start: dict[str, Any], lines: Lines, out: Any) -> None:
         for raw in lines.now() if n_open else lines.wait():
             asked = json.loads(raw)
             if "render" in asked:
-                tokenizer = llm.get_tokenizer()
-                ids = tokenizer.apply_chat_template(
-                    asked["render"], add_generation_prompt=True, tokenize=True, return_dict=False, **asked["kwargs"]
-                )
-                _say(out, {"id": asked["id"], "ids": [int(token) for token in ids]})
+                _say(out, {"id": asked["id"], "ids": _rendered(llm.get_tokenizer(), asked)})
                 continue
             parameters = SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **asked["sampling"])
             try:
@@ -110,6 +106,13 @@ def _serve(start: dict[str, Any], lines: Lines, out: Any) -> None:
                 told.append(json.dumps(_told(made)))
         if told:
             _write(out, ("\n".join(told) + "\n").encode())
+
+
+def _rendered(tokenizer: Any, asked: dict[str, Any]) -> list[int]:
+    ids = tokenizer.apply_chat_template(
+        asked["render"], add_generation_prompt=True, tokenize=True, return_dict=False, **asked["kwargs"]
+    )
+    return [int(token) for token in ids]
 
 
 def _told(made: Any) -> dict[str, Any]:

@@ -1,0 +1,385 @@
+"""What our stage `generate` costs over what it drives: bare vLLM, the same server bare, an endpoint that does nothing.
+
+Each ratio is of one run in which both sides take turns, in wall time of the whole stage (prompts file in, candidates
+file out, journal on), the start of an engine counted apart. `FULL=1` takes 2,000 prompts x 4 and 100,000 prompts;
+`ONLY=offline,server,stub,memory` takes some. A tiny model, so that our overhead is what shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from align.adapters.server import ServerSampler
+from align.adapters.turns import Turns
+from align.adapters.vllm import environment
+from align.adapters.vllm.offline import VllmSampler
+from align.configs import Drawing, GenerateStep, RuntimeConfig, Scratch
+from align.ports import Artifact, Sampler
+from align.records import Message, Prompt
+from align.runner.console import Console
+from align.runner.toolbox import Toolbox
+from align.stages import generate
+from align.store import jsonl
+
+FULL = os.environ.get("FULL") == "1"
+ONLY = os.environ.get("ONLY", "offline,server,stub,memory").split(",")
+RUNTIME = RuntimeConfig(device="cpu", dtype="float32", threads=1)
+N, SAMPLES, TOKENS = (2000 if FULL else 480), 4, 48
+ROUNDS = 4
+BARE = """
+import json, sys, time
+from vllm import LLM, SamplingParams
+start = json.loads(sys.stdin.readline())
+llm = LLM(**start)
+print(json.dumps("ready"), flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    prompts = [{"prompt_token_ids": ids} for ids in asked["ids"]]
+    drawn = [SamplingParams(seed=seed, **asked["sampling"]) for seed in asked["seeds"]]
+    began = time.perf_counter()
+    made = llm.generate(prompts, drawn, use_tqdm=False)
+    seconds = time.perf_counter() - began
+    print(json.dumps([seconds, sum(len(one.token_ids) for out in made for one in out.outputs)]), flush=True)
+"""
+"""Bare vLLM: token ids in, texts out, nothing else."""
+STUB = """
+import asyncio, json, sys
+ANSWER = json.dumps({"choices": [{"index": 0, "text": "It is so.", "message": {"content": "It is so."},
+                     "finish_reason": "stop"}], "usage": {"prompt_tokens": 9, "completion_tokens": 4}}).encode()
+MODELS = json.dumps({"data": [{"id": "model", "owned_by": "stub", "max_model_len": 100000}]}).encode()
+def told(body):
+    return b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body) + body
+POSTED, LISTED = told(ANSWER), told(MODELS)
+class Endpoint(asyncio.Protocol):
+    def connection_made(self, transport): self.transport, self.rest = transport, b""
+    def data_received(self, data):
+        self.rest += data
+        while (end := self.rest.find(b"\\r\\n\\r\\n")) >= 0:
+            head = self.rest[:end].lower()
+            at = head.find(b"content-length:")
+            size = int(head[at + 15:].split(b"\\r\\n")[0]) if at >= 0 else 0
+            if len(self.rest) < end + 4 + size: return
+            self.rest = self.rest[end + 4 + size:]
+            self.transport.write(LISTED if head.startswith(b"get") else POSTED)
+async def main():
+    server = await asyncio.get_running_loop().create_server(Endpoint, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+"""
+"""An endpoint that answers at once, whatever it is asked."""
+
+
+def main() -> None:
+    """Measure what was asked for, and print it as one JSON object."""
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        _model(root / "given" / "model")
+        found: dict[str, Any] = {"prompts": N, "samples": SAMPLES, "max_tokens": TOKENS, "processor": _processor()}
+        if "offline" in ONLY:
+            found |= offline(root)
+        if "server" in ONLY:
+            found |= server(root)
+        if "stub" in ONLY:
+            found |= stub(root)
+        if "memory" in ONLY:
+            found |= memory(root)
+    print(json.dumps(found))
+
+
+def offline(root: Path) -> dict[str, Any]:
+    """Our stage over our worker, beside `LLM.generate` in a process of its own, in turns."""
+    config = _config("vllm")
+    ours = VllmSampler(root / "given" / "model", config, RUNTIME)
+    arguments = environment.engine_arguments(root / "given" / "model", config.vllm, RUNTIME, ranks=())
+    variables = environment.variables(config.vllm, RUNTIME) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    bare = subprocess.Popen([ours.found.python, "-c", BARE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                            stderr=subprocess.DEVNULL, env=variables)  # fmt: skip
+    assert bare.stdin is not None
+    assert bare.stdout is not None
+
+    def say(row: Any) -> Any:
+        assert bare.stdin is not None
+        assert bare.stdout is not None
+        bare.stdin.write(json.dumps(row) + "\n")
+        bare.stdin.flush()
+        while True:
+            line = bare.stdout.readline()
+            try:
+                return json.loads(line)
+            except ValueError:
+                if not line:
+                    raise
+
+    say(arguments)
+    turns = Turns(root / "given" / "model")
+    sampling = {"n": SAMPLES, "max_tokens": TOKENS, "temperature": config.temperature, "top_p": config.top_p,
+                "stop_token_ids": turns.ends}  # fmt: skip
+
+    def theirs(prompts: list[Prompt]) -> float:
+        seeds = [generate.sample_seed(0, one.id, 0) for one in prompts]
+        ids = [turns.chat.prompt(one.messages) for one in prompts]
+        seconds, tokens = say({"ids": ids, "seeds": seeds, "sampling": sampling})
+        return float(tokens) / float(seconds)
+
+    def mine(prompts: list[Prompt]) -> float:
+        return staged(root, prompts, config, ours)
+
+    ratio, speeds = in_turns(mine, theirs)
+    bare.stdin.close()
+    bare.wait()
+    ours.close()
+    return {
+        "ratio_vs_vllm_offline": ratio,
+        "offline_tokens_per_s": speeds,
+        "engine_start_s": ours.figures()["engine_start_s"],
+    }
+
+
+def server(root: Path) -> dict[str, Any]:
+    """Our stage over a server that is launched here, beside a plain asyncio client at its best, in turns."""
+    config = _config("server", server={"launch": True})
+    ours = ServerSampler(root / "given" / "model", config, RUNTIME)
+    endpoints = ours.open()
+    turns = Turns(root / "given" / "model")
+    url, key = endpoints.all[0].url, endpoints.key
+
+    def theirs(prompts: list[Prompt], at_once: int = 64) -> float:
+        bodies = [
+            json.dumps({"model": "model", "prompt": turns.chat.prompt(one.messages), "n": SAMPLES, "max_tokens": TOKENS,
+                        "temperature": config.temperature, "top_p": config.top_p, "stop_token_ids": turns.ends,
+                        "seed": generate.sample_seed(0, one.id, 0)}).encode()
+            for one in prompts
+        ]  # fmt: skip
+        began = time.perf_counter()
+        tokens = asyncio.run(posted(f"{url}/v1/completions", bodies, at_once, key))
+        return tokens / (time.perf_counter() - began)
+
+    tried = {at_once: theirs(_prompts(96, start=10_000 + at_once), at_once) for at_once in (32, 64, 128)}
+    best = max(tried, key=lambda at_once: tried[at_once])
+    ratio, speeds = in_turns(lambda p: staged(root, p, config, ours), lambda p: theirs(p, best))
+    ours.close()
+    return {"ratio_vs_vllm_server": ratio, "server_tokens_per_s": speeds, "bare_client_at_once": best}
+
+
+def stub(root: Path) -> dict[str, Any]:
+    """Our stage over an endpoint that answers at once, beside a bare loop of the same HTTP library."""
+    n = 6000 if FULL else 2000
+    found: dict[str, Any] = {}
+    with stubbed() as url:
+        for api in ("tokens", "chat"):
+            config = _config("server", samples_per_prompt=1, server={"urls": [url], "api": api})
+            ours = ServerSampler(root / "given" / "model", config, RUNTIME)
+            turns = Turns(root / "given" / "model")
+
+            def theirs(prompts: list[Prompt], api: str = api, turns: Turns = turns) -> float:
+                asked: list[dict[str, Any]] = [
+                    {"prompt": turns.chat.prompt(one.messages)} if api == "tokens"
+                    else {"messages": [m.model_dump(exclude_none=True) for m in one.messages]}
+                    for one in prompts
+                ]  # fmt: skip
+                bodies = [
+                    json.dumps({"model": "model", "n": 1, "max_tokens": TOKENS, "seed": 1} | one).encode()
+                    for one in asked
+                ]
+                path = "completions" if api == "tokens" else "chat/completions"
+                began = time.perf_counter()
+                asyncio.run(posted(f"{url}/v1/{path}", bodies, 64, None))
+                return len(prompts) / (time.perf_counter() - began)
+
+            def mine(prompts: list[Prompt], config: GenerateStep = config, ours: Sampler = ours) -> float:
+                began = time.perf_counter()
+                staged(root, prompts, config, ours)
+                return len(prompts) / (time.perf_counter() - began)
+
+            ratio, speeds = in_turns(mine, theirs, n=n)
+            ours.close()
+            name = "pipeline_vs_bare_client" + ("" if api == "tokens" else "_chat")
+            found |= {name: ratio, f"{name}_prompts_per_s": speeds}
+    return found
+
+
+def memory(root: Path) -> dict[str, Any]:
+    """The largest resident set of a process that runs the stage over few prompts and over many."""
+    found = {}
+    with stubbed() as url:
+        for n in (1000, 100_000 if FULL else 10_000):
+            told = subprocess.run(
+                [sys.executable, __file__, "stage", str(root), url, str(n)],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            found[n] = json.loads(told.stdout.splitlines()[-1])
+    few, many = found.values()
+    return {"pipeline_rss_mb": many["rss_mb"], "rss_mb_by_prompts": {n: one["rss_mb"] for n, one in found.items()},
+            "rss_growth_mb": round(many["rss_mb"] - few["rss_mb"], 1)}  # fmt: skip
+
+
+def one_stage(root: Path, url: str, n: int) -> None:
+    """Run the stage once over `n` prompts, in this process, and tell how large it grew."""
+    config = _config("server", samples_per_prompt=1, server={"urls": [url]})
+    sampler = ServerSampler(root / "given" / "model", config, RUNTIME)
+    work = root / f"memory{n}"
+    jsonl.write(_emptied(work) / "prompts.jsonl", (prompt for prompt in _written(n, 0)))
+    began = time.perf_counter()
+    _run(root, work, config, sampler)
+    spent = time.perf_counter() - began
+    shutil.rmtree(work)
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"rss_mb": round(rss, 1), "prompts_per_s": round(n / spent, 1)}))
+
+
+def in_turns(
+    mine: Callable[[list[Prompt]], float], theirs: Callable[[list[Prompt]], float], n: int = N
+) -> tuple[float, dict[str, float]]:
+    """The ratio of speeds over rounds in which both take the same prompts, after one round that is not counted."""
+    mine(_prompts(32, start=900_000))
+    theirs(_prompts(32, start=900_000))
+    each = n // ROUNDS
+    a, b = [], []
+    for turn in range(ROUNDS):
+        prompts = _prompts(each, start=turn * each)
+        for side in (0, 1) if turn % 2 else (1, 0):
+            (a, b)[side].append((mine, theirs)[side](prompts))
+    ours, bare = statistics.harmonic_mean(a), statistics.harmonic_mean(b)
+    return round(ours / bare, 3), {"ours": round(ours, 1), "bare": round(bare, 1)}
+
+
+def staged(root: Path, prompts: list[Prompt], config: GenerateStep, sampler: Sampler) -> float:
+    """Output tokens a second of a whole run of the stage."""
+    work = root / "turn"
+    jsonl.write(_emptied(work) / "prompts.jsonl", prompts)
+    began = time.perf_counter()
+    _run(root, work, config, sampler)
+    spent = time.perf_counter() - began
+    rows = (work / "out" / "candidates.jsonl").read_text().splitlines()
+    tokens = sum(json.loads(row)["n_tokens"] for row in rows)
+    shutil.rmtree(work)
+    return tokens / spent
+
+
+class Kept(Toolbox):
+    """A toolbox whose engine is not stopped with the stage."""
+
+    engine: Sampler
+
+    def sampler(self, model: Path, config: Drawing | None = None) -> Sampler:
+        """The engine that runs."""
+        return _Open(self.engine)
+
+
+class _Open:
+    def __init__(self, engine: Sampler) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def close(self) -> None:
+        """Leave it open."""
+
+
+def _run(root: Path, work: Path, config: GenerateStep, sampler: Sampler) -> None:
+    (work / "out").mkdir()
+    tools = Kept("generate", seed=0, runtime=RUNTIME, work=work / "work", console=Console(quiet=True))
+    tools.engine = sampler
+    inputs = {"model": Artifact(root / "given", "m", "m" * 64), "data": Artifact(work, "d", "d" * 64, {"key": "d"})}
+    generate.run(config, inputs, work / "out", tools)
+
+
+async def posted(url: str, bodies: list[bytes], at_once: int, key: str | None) -> int:
+    """Tokens in the answers to all bodies, posted so many at once, with nothing written."""
+    import aiohttp
+
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    queue, tokens = iter(bodies), 0
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=600)
+    async with aiohttp.ClientSession(headers=headers, connector=connector, timeout=timeout) as session:
+
+        async def work() -> None:
+            nonlocal tokens
+            for body in queue:
+                async with session.post(url, data=body) as response:
+                    made = json.loads(await response.read())["usage"]["completion_tokens"]
+                    tokens += made
+
+        await asyncio.gather(*(work() for _ in range(at_once)))
+    return tokens
+
+
+@contextmanager
+def stubbed() -> Iterator[str]:
+    """The URL of an endpoint in a process of its own."""
+    process = subprocess.Popen([sys.executable, "-c", STUB], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _config(engine: str, **knobs: Any) -> GenerateStep:
+    fixed = {
+        "engine": engine,
+        "samples_per_prompt": SAMPLES,
+        "max_tokens": TOKENS,
+        "temperature": 1.0,
+        "preflight": "off",
+    }
+    return GenerateStep.model_validate(fixed | knobs)
+
+
+def _prompts(n: int, *, start: int) -> list[Prompt]:
+    return list(_written(n, start))
+
+
+def _written(n: int, start: int) -> Iterator[Prompt]:
+    for i in range(start, start + n):
+        words = " ".join(f"w{(i * 7 + j * j) % 97}" for j in range(3 + i % 11))
+        yield Prompt(messages=(Message(role="user", content=f"Question {i}: where does {words} live?"),))
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _model(folder: Path) -> None:
+    from align.models.load import save
+    from align.models.scratch import new_model, train_tokenizer
+
+    config = Scratch(vocabulary=1024, layers=4, width=128, heads=2, context=512, initializer_range=0.1)
+    tokenizer = train_tokenizer(
+        [one.messages[0].content for one in _prompts(400, start=0)], vocabulary=1024, context=512
+    )
+    save(new_model(config, tokenizer, attention="sdpa", seed=0), tokenizer, folder)
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if sys.argv[1:2] == ["stage"]:
+        one_stage(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))
+    else:
+        main()
