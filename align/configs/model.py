@@ -49,8 +49,17 @@ class ModelConfig(Config):
     scratch: Scratch | None = None
     adapter: LocalPath | None = None
     """A folder with a PEFT adapter that was trained on this very model: it is merged into the weights."""
+    adapters: tuple[LocalPath, ...] = ()
+    """Several, each trained on the model that those before it had made, such as the adapters of sft and of dpo: merged
+    in this order."""
     chat_template: LocalPath | None = None
     """A Jinja file to use instead of the tokenizer's own template."""
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if self.adapter is not None and self.adapters:
+            raise ValueError("adapters: stands beside adapter; name them all in adapters, in their order")
+        return self
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from align.errors import ModelError
+from align.models.apart import distance, made_up_rows, predicted
 from align.models.load import finite, first_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
+TOLERANCES = {"float32": 1e-4, "float64": 1e-4}
+"""Nats a token by which a merged model may part from the one with its adapter on; in half precision 0.02."""
+
+
 def merge(model: Any, folder: Path) -> Any:
-    """The model with the adapter folded in, in the model's own number format; ModelError where it does not fit."""
+    """The model with the adapter folded in, in the model's own number format; ModelError where it does not fit.
+
+    The two are compared on made-up rows of tokens: past `TOLERANCES`, the merge is refused.
+    """
     from peft import PeftModel
 
     settings = config(folder)
@@ -26,15 +34,29 @@ def merge(model: Any, folder: Path) -> Any:
             raise ModelError(f"{folder}: r {rank!r} found, expected a rank of at least 1; the adapter is empty")
         if not (isinstance(alpha, (int, float)) and math.isfinite(alpha)):
             raise ModelError(f"{folder}: lora_alpha {alpha!r} found, expected a number")
+    if settings.get("peft_type") in ("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING"):
+        raise ModelError(
+            f"{folder}: {settings['peft_type']} puts vectors before the text, which no weights can be merged with; give "
+            "the `model` folder that the stage wrote beside it"
+        )
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     try:
         adapted = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+        rows = made_up_rows(model)
+        told = [predicted(adapted.eval(), ids) for ids in rows]
         merged = adapted.merge_and_unload(safe_merge=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise ModelError(
             f"{folder}: does not fit this model: {first_line(error)}; was it trained on another?"
         ) from error
     finite(merged, str(folder))
+    kl = distance(told, [predicted(merged.eval(), ids) for ids in rows])["kl"]
+    most = TOLERANCES.get(str(merged.dtype).removeprefix("torch."), 0.02)
+    if not kl <= most:
+        raise ModelError(
+            f"{folder}: folded into the weights it is {kl:.1e} nats a token away from itself, {most:g} allowed; "
+            "give the base in float32"
+        )
     after = merged.state_dict()
     if all(tensor.equal(after[name]) for name, tensor in before.items() if name in after):
         raise ModelError(

@@ -1,6 +1,6 @@
 """From an adapter to a whole model: folded in, and held to what was trained before anything is saved.
 
-N rows of tokens, T tokens of a row, V vocabulary.
+N learnt vectors, R tokens of some rows, C width of the model.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from align.configs import TrainingConfig
 from align.errors import TrainingError
 from align.models import peft
+from align.models.apart import distance, predicted
 
 ROWS, TOKENS = 8, 64
 """What the two models are compared on: so many training rows, so many tokens of each at most."""
@@ -60,32 +61,6 @@ def whole(
             "saved; train in full, or without a quantised base"
         )
     return merged, {name: float(f"{value:.1e}") if name in ("kl", "score") else value for name, value in apart.items()}
-
-
-def predicted(model: Any, ids: list[int]) -> torch.Tensor:
-    """[T, V] nats of every next token in float32; of a reward model [1, 1], its score."""
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        logits = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0].float()
-    if logits.shape[-1] == 1 or logits.ndim == 1:
-        return logits.reshape(1, 1).cpu()
-    # what stands before the text (learnt vectors) predicts nothing that is asked for here
-    return torch.log_softmax(logits[-len(ids) :], dim=-1).cpu()
-
-
-def distance(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> dict[str, float]:
-    """Mean KL(before ‖ after) in nats a token and share of equal first choices; or the largest change of a score."""
-    n = float(sum(len(one) for one in before))
-    if not before:
-        return {"n_tokens": 0.0}
-    if before[0].shape[-1] == 1:
-        return {"score": max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)), "n_tokens": n}
-    kl, same = 0.0, 0.0
-    for p_TV, q_TV in zip(before, after, strict=True):
-        q_TV = q_TV[:, : p_TV.shape[1]]
-        kl += float((p_TV.exp() * (p_TV - q_TV)).double().sum())
-        same += float((p_TV.argmax(-1) == q_TV.argmax(-1)).sum())
-    return {"kl": max(kl / n, 0.0), "top1": same / n, "n_tokens": n}
 
 
 def spelt_out(model: Any, tokenizer: Any, rows: Sequence[list[int]]) -> tuple[Any, list[int]]:

@@ -43,11 +43,12 @@ def take(config: ModelConfig, out: Path, workshop: Workshop) -> None:
             summary = {"origin": "hub", "name": config.name, "revision": config.revision}
             inspect_folder(folder, needs_chat_template=needs_template)
         model, tokenizer = load_model(folder, dtype="auto"), load_tokenizer(folder)
-    if config.adapter is not None:
-        from align.models.adapters import merge
+    for adapter in (config.adapter, *config.adapters):
+        if adapter is not None:
+            from align.models.adapters import merge
 
-        model = merge(model, Path(config.adapter))
-        summary["adapter"] = "merged"
+            model = merge(model, Path(adapter))
+            summary["adapter"] = "merged" if config.adapter else f"{len(config.adapters)} merged, in their order"
     if config.chat_template is not None:
         tokenizer.chat_template = template(Path(config.chat_template))
     ends = end_ids(model, tokenizer)

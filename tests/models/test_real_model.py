@@ -72,3 +72,25 @@ def test_it_finds_truth_likelier(tokenizer: Any) -> None:
     )
     assert true.n_tokens == false.n_tokens == 8
     assert true.logp > false.logp + 3
+
+
+def test_a_reward_model_on_it_gives_one_score_alone_padded_and_in_a_tree() -> None:
+    import torch
+
+    from align.models.reward import block, new_reward, scores
+
+    model, tokenizer = new_reward(FOLDER, init_std=0.02, seed=0)
+    model.eval()
+    chat = Chat(tokenizer, [tokenizer.eos_token_id])
+    asked = say("user", "Name a river in Africa.")
+    rows = [
+        chat.whole((asked, say("assistant", text))) for text in ("The Nile.", "I would rather not say, sorry.", "No")
+    ]
+    # its padding is its end of turn, but a conversation ends with the line break behind it
+    assert tokenizer.pad_token_id not in {row[-1] for row in rows}
+    ids, mask = block(rows, tokenizer.pad_token_id)
+    with torch.inference_mode():
+        padded = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, 0].tolist()
+    assert scores(model, rows, tokenizer.pad_token_id) == pytest.approx(padded, abs=1e-5)
+    assert scores(model, rows[:1], tokenizer.pad_token_id) == pytest.approx(padded[:1], abs=1e-5)
+    assert max(padded) - min(padded) > 1e-3

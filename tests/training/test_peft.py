@@ -61,10 +61,22 @@ def held_out_losses(out: Path) -> list[float]:
     return [row["eval_loss"] for _, row in jsonl.rows(out / "log.jsonl") if "eval_loss" in row]
 
 
-@pytest.mark.parametrize("stage", ["sft", "dpo"])
-@pytest.mark.parametrize(
-    "method", [pytest.param(m, marks=needs_bitsandbytes if m in ("nf4", "int8") else ()) for m in METHODS]
-)
+SOON = ("lora", "nf4", "prompt", "new_tokens")
+"""What dpo is tried with in the short tests, beside sft with everything."""
+
+
+def cells() -> list[Any]:
+    """Every method through both stages; the rest of dpo's in the long tests."""
+    found = []
+    for stage in ("sft", "dpo"):
+        for method in METHODS:
+            marks = [needs_bitsandbytes] if method in ("nf4", "int8") else []
+            marks += [pytest.mark.slow] if stage == "dpo" and method not in SOON else []
+            found.append(pytest.param(method, stage, marks=marks, id=f"{stage} {method}"))
+    return found
+
+
+@pytest.mark.parametrize(("method", "stage"), cells())
 def test_it_learns_and_what_is_saved_is_what_was_trained(method: str, stage: str, world: World, tmp_path: Path) -> None:
     summary = train(stage, method, world, tmp_path)
     losses = held_out_losses(tmp_path)

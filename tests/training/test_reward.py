@@ -159,7 +159,7 @@ def test_adding_up_micro_batches_is_the_whole_batch(world: World, tmp_path: Path
     assert ends[0] == pytest.approx(ends[1], abs=2e-5)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_a_run_killed_half_way_ends_as_one_that_was_not(dtype: str, world: World, tmp_path: Path) -> None:
     config = RewardConfig(**QUICK, checkpoint_every=2)
     train(config, world, tmp_path / "whole", dtype=dtype)

@@ -1,0 +1,44 @@
+"""How far two models are apart: in what they predict next, or in the score they give.
+
+T tokens of a row, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import torch
+
+
+def predicted(model: Any, ids: list[int]) -> torch.Tensor:
+    """[T, V] nats of every next token in float32; of a reward model [1, 1], its score."""
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0].float()
+    if logits.shape[-1] == 1 or logits.ndim == 1:
+        return logits.reshape(1, 1).cpu()
+    # what stands before the text (learnt vectors) predicts nothing that is asked for here
+    return torch.log_softmax(logits[-len(ids) :], dim=-1).cpu()
+
+
+def distance(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> dict[str, float]:
+    """Mean KL(before ‖ after) in nats a token and share of equal first choices; or the largest change of a score."""
+    n = float(sum(len(one) for one in before))
+    if not before:
+        return {"n_tokens": 0.0}
+    if before[0].shape[-1] == 1:
+        return {"score": max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)), "n_tokens": n}
+    kl, same = 0.0, 0.0
+    for p_TV, q_TV in zip(before, after, strict=True):
+        q_TV = q_TV[:, : p_TV.shape[1]]
+        kl += float((p_TV.exp() * (p_TV - q_TV)).double().sum())
+        same += float((p_TV.argmax(-1) == q_TV.argmax(-1)).sum())
+    return {"kl": max(kl / n, 0.0), "top1": same / n, "n_tokens": n}
+
+
+def made_up_rows(model: Any, *, rows: int = 4, tokens: int = 24) -> list[list[int]]:
+    """Rows of tokens drawn from the model's vocabulary, the same each time: for where no text is at hand."""
+    random, n = Random(0), int(model.config.get_text_config().vocab_size)
+    return [[random.randrange(n) for _ in range(tokens)] for _ in range(rows)]
