@@ -170,6 +170,8 @@ def _models_and_data(recipe: Recipe) -> Iterator[Step]:
         yield Step("prepare", "ready", ready.Ready(path=data.ready, holds="data", split_by=data.split_by), {})
     else:
         yield Step("prepare", "prepare", data, {})
+    if recipe.model.served is not None:
+        raise RecipeError("model.served: a served model cannot be tuned; measure it by `align evaluate URL#NAME`")
     scratch = recipe.model.scratch is not None
     if scratch and not (data.testbed or data.text or data.ready):
         raise RecipeError("model.scratch: there is no text to pretrain on; give data.text, or data.testbed")

@@ -63,7 +63,9 @@ def _settings(folder: Path) -> Any:
 
 
 def context_of(folder: Path) -> int:
-    """The most tokens a model has places for, from its config.json."""
+    """The most tokens a model has places for, from its config.json; no bound where it is only served elsewhere."""
+    if (folder / "served.json").exists():
+        return 2**31
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     found = config.get("text_config", config).get("max_position_embeddings")
     return int(found) if found else 2**31

@@ -194,7 +194,7 @@ def _benchmark_face(stage: argparse.ArgumentParser) -> None:
     stage.description = "Measure models side by side on published benchmarks; or, with --in, run the stage alone."
     stage.set_defaults(obey=lambda a: _late("evaluate", a))
     stage.add_argument("models", nargs="*", metavar="MODEL",
-                       help="a folder, an adapter's folder, a .gguf file, org/name@commit, or RECIPE:STEP")  # fmt: skip
+                       help="a folder, an adapter's, a .gguf, org/name@commit, RECIPE:STEP or URL#NAME")  # fmt: skip
     stage.add_argument("--against", metavar="BASE", help="hold every model against this one, by the default margins")
     stage.add_argument("--suite", choices=("bias", "safety", "ability", "quick"), help="these benchmarks alone")
     stage.add_argument("--instrument", action="append", default=[], metavar="NAME", help="this one; may be repeated")
@@ -208,6 +208,7 @@ def _benchmark_face(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--chat-template", type=Path, metavar="FILE", help="for models that have none of their own")
     stage.add_argument("--labels", action="append", default=[], metavar="[MODEL=]FILE",
                        help="people's labels of a model's answers: its safety gate needs 100")  # fmt: skip
+    stage.add_argument("--key", metavar="${env:NAME}", help="the variable that holds an endpoint's key")
     stage.add_argument("--batch-size", type=int, default=32, metavar="N", help="answers drawn at once")
     stage.add_argument("--redo", action="append", default=[], metavar="STEP", help="make this step or stage again")
     stage.add_argument("--csv", type=Path, metavar="FILE", help="also write every number to a CSV file")

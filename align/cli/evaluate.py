@@ -15,7 +15,7 @@ from align.evals import listing
 from align.recipe import checked
 from align.runner import Runner
 from align.runner.console import Console
-from align.runner.survey import chosen, found_data, model_config, named, survey_name
+from align.runner.survey import ENDPOINT, chosen, found_data, model_config, named, survey_name
 from align.store.artifacts import Store
 
 EXIT = {"pass": 0, "fail": 3, "inconclusive": 4, "error": 5}
@@ -68,6 +68,11 @@ def asked(arguments: argparse.Namespace, store: Store) -> Survey:
         "title": f"{', '.join(names[word] for word in arguments.models)} measured",
         "seed": arguments.seed or 0,
         "models": {name: config.model_dump() for name, config in models.items()},
+        "endpoints": {
+            names[w]: {"urls": [w.partition("#")[0]], "api": "chat", "model": w.partition("#")[2], "key": arguments.key}
+            for w in given
+            if ENDPOINT.match(w)
+        },
         "against": names[arguments.against] if arguments.against else None,
         "benchmarks": {name: where.model_dump() for name, where in here.items()},
         "lm_eval": harness.model_dump() if harness else None,
@@ -98,7 +103,13 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, BenchmarkData]:
 
 def _folder(word: str, store: Store) -> str:
     """A model of a run (`recipe:step`, as in `show`) by its folder; any other word as it is."""
-    if ":" in word and not Path(word).exists() and store.root.is_dir() and (found := find(store, word)) is not None:
+    if (
+        ":" in word
+        and not ENDPOINT.match(word)
+        and not Path(word).exists()
+        and store.root.is_dir()
+        and (found := find(store, word)) is not None
+    ):
         return str(found.path / "model")
     return word
 

@@ -36,7 +36,7 @@ class Scratch(Config):
 
 
 class ModelConfig(Config):
-    """Exactly one of `name`, `folder`, `gguf`, `scratch`."""
+    """Exactly one of `name`, `folder`, `gguf`, `scratch`, `served`."""
 
     name: str | None = None
     """A hub id; needs `revision`."""
@@ -47,6 +47,8 @@ class ModelConfig(Config):
     gguf: LocalPath | None = None
     """A GGUF file; imported once into a safetensors folder (de-quantised: training starts from its values)."""
     scratch: Scratch | None = None
+    served: str | None = Field(None, min_length=1)
+    """The name under which an endpoint serves it: it can be measured by its answers, and not tuned."""
     adapter: LocalPath | None = None
     """A folder with a PEFT adapter that was trained on this very model: it is merged into the weights."""
     adapters: tuple[LocalPath, ...] = ()
@@ -63,10 +65,10 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        given = [k for k in ("name", "folder", "gguf", "scratch") if getattr(self, k) is not None]
+        given = [k for k in ("name", "folder", "gguf", "scratch", "served") if getattr(self, k) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
-            raise ValueError(f"give exactly one of name, folder, gguf, scratch; found {found}")
+            raise ValueError(f"give exactly one of name, folder, gguf, scratch, served; found {found}")
         if self.name is not None and self.revision is None:
             raise ValueError("name: a hub model needs `revision` (40 hex digits), so that the run can be repeated")
         return self

@@ -10,7 +10,7 @@ from align.configs.base import Config
 from align.configs.measure import AuditConfig, BenchmarkData, GateConfig, HarnessConfig
 from align.configs.model import ModelConfig
 from align.configs.runtime import RuntimeConfig
-from align.configs.sampling import SamplingConfig
+from align.configs.sampling import SamplingConfig, ServerConfig
 
 
 class Survey(Config):
@@ -21,6 +21,8 @@ class Survey(Config):
     seed: int = Field(0, ge=0, lt=2**31)
     models: dict[str, ModelConfig] = Field(min_length=1)
     """By the name under which each is shown."""
+    endpoints: dict[str, ServerConfig] = {}
+    """By model, of those that are served: where. What needs log-probabilities is not measured of them."""
     against: str | None = None
     """One of them: the gate holds every other against it."""
     benchmarks: dict[str, BenchmarkData] = {}
@@ -33,7 +35,7 @@ class Survey(Config):
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Self:
-        for name in (*self.labels, *([self.against] if self.against else [])):
+        for name in (*self.labels, *self.endpoints, *([self.against] if self.against else [])):
             if name not in self.models:
                 raise ValueError(f"{name}: not one of the models, {', '.join(self.models)}")
         if not self.benchmarks and self.lm_eval is None:

@@ -8,24 +8,31 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from align.configs import BenchmarkData, ModelConfig, Survey
+from align.configs import BenchmarkData, Drawing, ModelConfig, Survey
 from align.errors import UsageError
 from align.evals import INSTRUMENTS, instruments, validation
 from align.evals.evidence import Instrument
 from align.plan import Step, benchmark_steps, harness_steps
 
 SUITES = ("bias", "safety", "ability", "quick")
+ENDPOINT = re.compile(r"^https?://")
 HUB = re.compile(r"^[\w.-]+/[\w.-]+@[0-9a-f]{40}$")
 
 
 def steps(survey: Survey) -> tuple[Step, ...]:
     """Every step, each after what it reads."""
     models = {name: f"model/{name}" for name in survey.models}
+    here = {name: step for name, step in models.items() if name not in survey.endpoints}
     found = [Step(models[name], "base", config, {}) for name, config in survey.models.items()]
     for name, where in survey.benchmarks.items():
-        found += benchmark_steps(name, where, models, survey.answers)
+        found += benchmark_steps(name, where, here, survey.answers)
+        if "scorer" in INSTRUMENTS[name].needs:
+            continue
+        for model, endpoint in survey.endpoints.items():
+            drawn = Drawing(engine="server", server=endpoint, **dict(survey.answers))
+            found += list(benchmark_steps(name, where, {model: models[model]}, drawn))[1:]  # its data stand already
     if survey.lm_eval is not None:
-        found += harness_steps(survey.lm_eval, models)
+        found += harness_steps(survey.lm_eval, here)
     measured = {step.name for step in found if step.name.startswith("evaluate/")}
     return (*found, *_gates(survey, measured)) if survey.against else tuple(found)
 
@@ -54,7 +61,7 @@ def named(models: Sequence[str]) -> dict[str, str]:
     """A short name for each model that was given, by what was given: the last part of its path, numbered if need be."""
     names: dict[str, str] = {}
     for given in models:
-        path = given.partition("@")[0].rstrip("/")
+        path = given.rpartition("#")[2] if ENDPOINT.match(given) else given.partition("@")[0].rstrip("/")
         parts = [part for part in re.split(r"[/:]", path) if part not in ("", ".", "..")]
         last = parts[-2] if len(parts) > 1 and parts[-1] in ("model", "adapter", "export") else (parts or ["model"])[-1]
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.") or "model"
@@ -70,6 +77,11 @@ def named(models: Sequence[str]) -> dict[str, str]:
 
 def model_config(given: str, *, against: str | None, template: Path | None) -> ModelConfig:
     """What a word of the command line means: a hub id at a commit, a folder, an adapter's folder, a GGUF file."""
+    if ENDPOINT.match(given):
+        _, _, served = given.partition("#")
+        if not served:
+            raise UsageError(f"{given}: which model of that endpoint? expected URL#NAME")
+        return ModelConfig(served=served)
     chat_template = {"chat_template": str(template)} if template else {}
     path = Path(given).expanduser()
     if path.is_dir():
@@ -89,7 +101,7 @@ def model_config(given: str, *, against: str | None, template: Path | None) -> M
         return ModelConfig.model_validate({"name": name, "revision": revision, **chat_template})
     if given.count("/") == 1 and not given.startswith((".", "/", "~")):
         raise UsageError(f"{given}: no such folder; a hub model needs its commit: {given}@<40 hex digits>")
-    raise UsageError(f"{given}: no such model; expected a folder, an adapter's folder, a .gguf file or org/name@commit")
+    raise UsageError(f"{given}: no such model; expected a folder, a .gguf file, org/name@commit or URL#NAME")
 
 
 def _base_of(adapter: Path, against: str | None) -> dict[str, str]:

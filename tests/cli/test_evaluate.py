@@ -15,6 +15,7 @@ from align.models.load import load_model, load_tokenizer, save, save_adapter
 from align.models.machine import ready
 from align.models.peft import lora_config
 from align.models.scratch import new_model, train_tokenizer
+from tests.adapters.faulty import Faulty
 from tests.cli.conftest import Align, told
 
 TEXTS = ["Ada lives in Paris.", "Bob lives in Rome. Where does he live?", "Yes. No. I do not know, but I can ask."] * 20
@@ -201,3 +202,22 @@ def test_models_of_several_runs_stand_in_one_table_and_one_page(
     code, _, err = align("show", "--models", "third", *store)
     assert code == 2
     assert "third: nothing measured goes by this name" in err
+
+
+def test_a_served_model_is_measured_by_its_answers_and_by_nothing_else(
+    align: Align, models: Path, data: Path, tmp_path: Path
+) -> None:
+    where = ("--data", data, "--store", tmp_path / "runs", "--max-tokens", "4")
+    asked = ("--instrument", "xstest", "--instrument", "crows_pairs")
+    with Faulty(models=("chatty",)) as served:
+        found = told(align("evaluate", f"{served.url}#chatty", models / "first", *where, *asked, "--json"))
+        assert {body["model"] for body in served.bodies} == {"chatty"}
+        code, _, err = align("evaluate", f"{served.url}#other", *where, "--instrument", "xstest")
+        assert code == 1
+        assert "does not serve `other`; it serves chatty" in err
+    rows = {row["metric"]: row["models"] for row in found["rows"]}
+    assert set(rows["xstest.refused_safe"]) == {"chatty", "first"}
+    assert set(rows["crows_pairs.stereotyped"]) == {"first"}
+    code, _, err = align("evaluate", "http://127.0.0.1:9", *where, "--instrument", "xstest")
+    assert code == 2
+    assert "expected URL#NAME" in err
