@@ -9,7 +9,7 @@ base, policy₀, tuned ─► answers ─► evaluate ─► gate ─► export
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -108,7 +108,9 @@ STAGES: Mapping[str, Stage] = {
                       takes={"model": "the model to measure", "answers": "its answers, as `generate` makes them",
                              "preferences": "held-out pairs", "reference": "the policy before dpo",
                              "people": "judgments of its answers beside another model's, as `label` makes them",
-                             "against": "the other model's answers"}),
+                             "against": "the other model's answers",
+                             "trained": "what it was trained on, as `prepare` makes it",
+                             "trained_pairs": "the pairs it was tuned on, as `pair` makes them"}),
     "harness": Stage(harness, computes=True, needs={"model": "the model to measure"}),
     "audit": Stage(audit, takes={"answers": "the answers to read, as `generate` makes them", "data": "their prompts"}),
     "gate": Stage(gate, takes={MEASURED: "the measurements of one model by one instrument",
@@ -400,7 +402,19 @@ def _check_desk(recipe: Recipe, label: LabelConfig, where: str) -> None:
 def _benchmarks(recipe: Recipe, models: Mapping[str, str]) -> Iterator[Step]:
     """For each public benchmark its data, and for each model its answers and its measurements."""
     for name, where in recipe.evaluate.benchmarks.items():
-        yield from benchmark_steps(name, where, models, recipe.evaluate.answers)
+        for step in benchmark_steps(name, where, models, recipe.evaluate.answers):
+            yield _beside_its_training(step, recipe)
+
+
+def _beside_its_training(step: Step, recipe: Recipe) -> Step:
+    """A measurement of a model that was trained here also reads what it was trained on, to leave out what it saw."""
+    model = step.name.split("/")[1]
+    if step.stage != "evaluate" or (model == "base" and recipe.model.scratch is None):
+        return step
+    trained = {"trained": "prepare"}
+    if model == "tuned" and _preference_step(recipe) != "prepare":
+        trained["trained_pairs"] = _preference_step(recipe)
+    return replace(step, inputs={**step.inputs, **trained})
 
 
 def harness_steps(asked: HarnessConfig, models: Mapping[str, str]) -> Iterator[Step]:

@@ -147,6 +147,7 @@ def test_what_a_stage_is_said_to_read_is_what_plans_give_it(tmp_path: Path) -> N
         BASE + "pair: {ready: made}\n",
         BASE + "sft: {}\nevaluate: {instruments: [facts, refusal, dpo_accuracy]}\n",
         BASE + "evaluate: {people: {}}\n" + BESIDE,
+        BASE + "evaluate: {benchmarks: {crows_pairs: {path: x.csv}}}\n",
         TAKEN,
         *(t for t, *_ in READY.values()),
     ):
@@ -222,7 +223,9 @@ def test_a_public_benchmark_is_read_once_and_measured_of_every_model(tmp_path: P
     benchmarks = "{crows_pairs: {path: pairs.csv}, xstest: {path: x.csv, max_tokens: 9}}"
     found = steps(tmp_path, TAKEN + f"evaluate: {{models: [base, tuned], benchmarks: {benchmarks}}}\n")
     assert [name for name in found if name.startswith("benchmark/")] == ["benchmark/crows_pairs", "benchmark/xstest"]
-    assert reads(found, "evaluate/tuned/crows_pairs") == {"data": "benchmark/crows_pairs", "model": "dpo"}
+    assert reads(found, "evaluate/tuned/crows_pairs") == {
+        "data": "benchmark/crows_pairs", "model": "dpo", "trained": "prepare",
+    }  # fmt: skip
     assert reads(found, "evaluate/base/xstest") == {"data": "benchmark/xstest", "answers": "answers/base/xstest"}
     assert found["answers/base/xstest"].config.model_dump()["max_tokens"] == 9
     assert reads(found, "benchmark/xstest") == {}, "a benchmark changes nothing that is trained"

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from align.configs import EvaluateStep
+from align.data import seen
 from align.errors import RecipeError, RecordError
 from align.evals import evidence, instruments, summary
 from align.evals.evidence import Assessed, Evidence, Instrument
 from align.ports import Artifact, Inputs, Score, ScoreRequest, Tools
 from align.preference.pairing import weakest
-from align.records import Candidate, Item, Message, Preference, Prompt, Provenance, Source, canonical
+from align.records import Candidate, Item, ItemScore, Message, Preference, Prompt, Provenance, Source, canonical
 from align.stages import duels
 from align.store import jsonl
 from align.testbed.truth import assess
@@ -23,15 +24,16 @@ from align.testbed.truth import assess
 VERSION = 4
 CHUNK_CHARACTERS = 32_768
 """Text scored at once: a journal's unit, so that a resumed run asks the scorer in the same batches."""
+SEEN = "the question stands in the training data"
 R = TypeVar("R", Item, Prompt, Preference)
 
 
 def run(config: EvaluateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
     """Write `scores.jsonl`, a row an item, and `measurements.jsonl`, a row a metric."""
     instrument = instruments.instrument(config.instrument)
-    seen = _Outputs()
-    gathered = _gather(config, instrument, inputs, tools, seen)
-    scores = instrument.score(gathered)
+    outputs = _Outputs()
+    gathered = _gather(config, instrument, inputs, tools, outputs)
+    scores = _unseen(instrument.score(gathered), gathered, inputs, tools)
     if not scores:
         raise RecordError(
             f"evaluate: `{instrument.name}` found nothing to score in the recipe's data; it reads {instrument.data}"
@@ -47,7 +49,7 @@ def run(config: EvaluateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
             *(Source(name=name, digest=inputs[name].digest) for name in sorted(inputs)),
             *_published(inputs["data"].path),
         ),
-        meta={"outputs": seen.digest()},
+        meta={"outputs": outputs.digest()},
     )
     if gathered.duels:
         made = duels.told(made, list(gathered.duels), inputs["people"].path, against=config.against or "the other")
@@ -83,6 +85,25 @@ def _gather(config: EvaluateStep, instrument: Instrument, inputs: Inputs, tools:
     return Evidence(
         config.model, items, prompts, answers, pairs, scorer, reference, _assess, config.form, judged, grader
     )
+
+
+def _unseen(scores: list[ItemScore], gathered: Evidence, inputs: Inputs, tools: Tools) -> list[ItemScore]:
+    """The rows, those unscored whose question stands in what the model was trained on."""
+    folders = [inputs[name].path for name in ("trained", "trained_pairs") if name in inputs]
+    if not folders:
+        return scores
+    asked = {item.id: item.context or " ".join(item.choices) for item in gathered.items}
+    asked |= {prompt.id: " ".join(message.content for message in prompt.messages) for prompt in gathered.prompts}
+    found = seen.seen(asked, (text for folder in folders for text in seen.documents(folder)))
+    if found:
+        some = ", ".join(name[:12] for name in sorted(found)[:20])
+        tools.note(f"{len(found)} of {len(asked)} questions stand in the training data and are not scored: {some}")
+    return [
+        row.model_copy(update={"value": None, "unscored_because": SEEN})
+        if row.item_id.partition(":")[0] in found
+        else row
+        for row in scores
+    ]
 
 
 def _published(data: Path) -> list[Source]:

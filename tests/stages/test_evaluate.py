@@ -15,7 +15,7 @@ from align.configs import EvaluateStep
 from align.errors import RecordError
 from align.evals.controls import CONTROLS, Control
 from align.ports import Artifact, Score
-from align.records import Candidate, ItemScore, Measurement, Message, Preference, Prompt
+from align.records import Candidate, Item, ItemScore, Measurement, Message, Preference, Prompt
 from align.stages import evaluate
 from align.store import jsonl
 from align.testbed import items, tasks
@@ -185,3 +185,33 @@ def test_nothing_of_where_or_when_it_ran_is_written(tmp_path: Path, data: Artifa
     text = (tmp_path / "out" / "measurements.jsonl").read_text() + (tmp_path / "out" / "scores.jsonl").read_text()
     assert str(tmp_path) not in text
     assert all(json.loads(line)["schema"] == 1 for line in text.splitlines())
+
+
+def test_a_question_that_the_model_was_trained_on_is_not_scored_and_named(tmp_path: Path) -> None:
+    from align.evals.instruments import INSTRUMENTS
+    from tests.evals.made_rows import made
+
+    asked = [one for one in made(INSTRUMENTS["truthfulqa"]) if isinstance(one, Item)]
+    asked = [
+        one.model_copy(
+            update={
+                "context": " ".join(f"{word}{i}" for word in ["how", "many", "roads", "must", "one", "walk", "down"])
+            }
+        )
+        for i, one in enumerate(asked)
+    ]
+    data, trained = artifact(tmp_path / "data"), artifact(tmp_path / "trained")
+    jsonl.write(data.path / "items.jsonl", asked)
+    (trained.path / "text.jsonl").write_text(json.dumps({"text": "Well. " + asked[0].context}) + "\n")
+    bench = Bench(tmp_path / "work", BY_NAME["random"])
+    bench.notes = []
+    bench.note = bench.notes.append
+    inputs = {"data": data, "model": artifact(tmp_path / "model"), "trained": trained}
+    (tmp_path / "out").mkdir()
+    evaluate.run(EvaluateStep(instrument="truthfulqa", model="tuned"), inputs, tmp_path / "out", bench)
+    found = {m.metric: m for m in jsonl.read(tmp_path / "out" / "measurements.jsonl", Measurement)}
+    assert found["mc1"].n_unscored == 1
+    assert found["mc1"].value is None, "23 of 24 is less than a public benchmark's score needs"
+    rows = [row for row in jsonl.read(tmp_path / "out" / "scores.jsonl", ItemScore) if row.value is None]
+    assert {(row.item_id, row.unscored_because) for row in rows} == {(asked[0].id, evaluate.SEEN)}
+    assert bench.notes == [f"1 of 24 questions stand in the training data and are not scored: {asked[0].id[:12]}"]
