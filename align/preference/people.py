@@ -88,7 +88,17 @@ def warnings(judgments: Sequence[Judgment]) -> list[str]:
 
 
 def flagged_share(told: Mapping[str, Any]) -> float:
-    """Share of the judgments that come from annotators whose manner is suspect."""
+    """Share of the judgments that come from annotators whose manner is suspect enough to make no pairs of them.
+
+    A judge that is asked in both seats loses by its liking for one of them what it says in one alone, so that liking is
+    told and weighs nothing here.
+    """
     rows = told["annotators"]
     n = sum(row["n_judgments"] for row in rows)
-    return sum(row["n_judgments"] for row in rows if row["faults"]) / n if n else 0.0
+    return sum(row["n_judgments"] for row in rows if barred(row)) / n if n else 0.0
+
+
+def barred(row: Mapping[str, Any]) -> bool:
+    """Whether a fault of this annotator's harms the pairs."""
+    both_seats = row["provenance"] == "judge" and 3 * row["consistent"]["n"] > row["n_judgments"]
+    return bool(set(row["monitors"]) - ({"side", "consistent"} if both_seats else set()))

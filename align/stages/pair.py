@@ -134,7 +134,7 @@ def trusted(told: Mapping[str, Any], config: PairConfig) -> None:
         )
     share = people.flagged_share(told)
     if share > MOST_FLAGGED and not config.accept_flagged_annotators:
-        one = next(row for row in told["annotators"] if row["faults"])
+        one = next(row for row in told["annotators"] if people.barred(row))
         raise RecordError(
             f"pair: {share:.0%} of the judgments come from annotators whose manner is suspect ({one['name']} "
             f"{one['faults'][0]}); have others judge, or set pair.accept_flagged_annotators: true"

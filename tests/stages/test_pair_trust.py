@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,28 @@ def test_people_who_all_take_the_first_agree_perfectly_and_are_refused(tmp_path:
         RecordError, match=r"100% of the judgments come from annotators whose manner is suspect \(ana pre"
     ):
         run(tmp_path, folders(tmp_path, world))
+
+
+def test_a_judge_with_a_liking_for_a_seat_is_told_of_and_used_where_it_says_the_same_in_both(tmp_path: Path) -> None:
+    world = judged(0, n_prompts=100)
+    rng, said = Random(0), []
+    for one in _right(world):
+        swapped = Comparison(prompt_id=one.prompt_id, candidate_ids=one.candidate_ids[::-1])
+        for shown in (Comparison(prompt_id=one.prompt_id, candidate_ids=one.candidate_ids), swapped):
+            verdict = Ordering(groups=tuple((c,) for c in shown.candidate_ids)) if rng.random() < 0.5 else one.verdict
+            said.append(
+                Judgment(
+                    comparison_id=shown.id, pair_id=shown.pair_id, prompt_id=shown.prompt_id,
+                    candidate_ids=shown.candidate_ids, annotator="judge m", provenance="judge", verdict=verdict,
+                )
+            )  # fmt: skip
+    told = run(tmp_path, folders(tmp_path, with_other_words(world, judgments=said)))
+    assert {"side", "consistent"} <= set(told["annotators"][0]["monitors"])
+    assert told["n_train"] > 80
+    assert told["dropped"]["tie"] > 80
+    person = [one.model_copy(update={"provenance": "human", "annotator": "ana"}) for one in said]
+    with pytest.raises(RecordError, match=r"manner is suspect \(ana prefers"):
+        run(tmp_path / "person", folders(tmp_path / "person", with_other_words(world, judgments=person)))
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.2])
