@@ -129,7 +129,7 @@ REFUSED = {
     "smoothing by one half": (BASE + "dpo: {loss: robust, label_smoothing: 0.5}\n", "r.yaml:3: dpo.label_smoothing: 0.5 found, expected less than 0.5"),
     "a batch that does not divide": (BASE + "sft: {batch_size: 10, micro_batch_size: 4}\n", "r.yaml:3: sft.micro_batch_size: 4 does not divide batch_size 10"),
     "no model": ("data: {testbed: {}}\n", "r.yaml:1: model: missing"),
-    "two models": ("model: {folder: a, gguf: b}\ndata: {testbed: {}}\n", "r.yaml:1: model: give exactly one of name, folder, gguf, scratch; found folder and gguf"),
+    "two models": ("model: {folder: a, gguf: b}\ndata: {testbed: {}}\n", "r.yaml:1: model: give exactly one of name, folder, gguf, scratch, served; found folder and gguf"),
     "a hub model without a revision": ("model: {name: a/b}\ndata: {testbed: {}}\n", "r.yaml:1: model.name: a hub model needs `revision`"),
     "a branch for a revision": ("model: {name: a/b, revision: main}\ndata: {testbed: {}}\n", "r.yaml:1: model.revision: 'main' found, expected a commit: 40 hex digits"),
     "no data": ("model: {scratch: {}}\ndata: {}\n", "r.yaml:2: data: no data: give testbed, or files under"),
