@@ -7,6 +7,7 @@ named by us, and records are put, not added.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -142,6 +143,9 @@ class Argilla:
             try:
                 self.ask("PUT", f"/api/v1/datasets/{dataset_id}/records/bulk", json={"items": part})
             except Refused as no:
+                if no.status == 422 and (at := re.search(r"(?:items\.|position )(\d+)", no.detail)):
+                    name = part[int(at[1])].get("external_id", "")[:20] if int(at[1]) < len(part) else ""
+                    raise BackendError(f"{self.url}: record {name} was refused (HTTP 422): {no.detail}") from no
                 if no.status != 413:
                     raise
                 if len(part) == 1:

@@ -35,7 +35,11 @@ VANISHED = "gone from the server"
 
 
 class ArgillaDesk:
-    """One data set on one server. `kept` is where its book stands; `note` puts a line into the manifest."""
+    """One data set on one server.
+
+    `kept` is where its book stands, `at` what the server is known by where its address may change, and `note` puts a
+    line into the manifest.
+    """
 
     def __init__(
         self,
@@ -44,13 +48,12 @@ class ArgillaDesk:
         people: People,
         *,
         kept: Path,
+        at: str | None = None,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.config, self.server, self.people, self._note = config, server, people, note
         self.settings = settings(config)
-        place = f"{server.url} {config.argilla.workspace} {self.settings.name}"
-        if config.argilla.url is None:  # our own server may listen elsewhere tomorrow
-            place = f"{config.argilla.home or ''} {config.argilla.workspace} {self.settings.name}"
+        place = f"{at or server.url} {config.argilla.workspace} {self.settings.name}"
         digits = hashlib.sha256(place.encode("utf-8")).hexdigest()[:8]
         self.book = Book(kept / f"{self.settings.name.replace(' ', '_')}-{digits}")
         self._records: dict[str, dict[str, Any]] = {}

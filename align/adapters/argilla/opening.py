@@ -22,13 +22,14 @@ def open_desk(config: LabelConfig, *, kept: Path, note: Callable[[str], None]) -
     server, people = open_server(config.argilla)
     if server.warning:
         note(server.warning)
-    return ArgillaDesk(config, server, people, kept=kept, note=note)
+    at = None if config.argilla.url is not None else str(_home(config.argilla).path)
+    return ArgillaDesk(config, server, people, kept=kept, at=at, note=note)
 
 
 def open_server(asked: ArgillaConfig) -> tuple[Argilla, People]:
     """The server, and those who have accounts there."""
     if asked.url is None:
-        home = Home(Path(asked.home) if asked.home is not None else None)
+        home = _home(asked)
         if not running(home):
             home.credentials()
             raise BackendError(f"{home.path}: the Argilla of this machine is not up; run: align argilla up")
@@ -46,3 +47,7 @@ def open_server(asked: ArgillaConfig) -> tuple[Argilla, People]:
         people = People(server, kind_of, advice=f"add them to the workspace `{asked.workspace}` on the server")
     server.version()
     return server, people
+
+
+def _home(asked: ArgillaConfig) -> Home:
+    return Home(Path(asked.home) if asked.home is not None else None)

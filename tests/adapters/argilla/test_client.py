@@ -173,6 +173,13 @@ def test_what_is_too_large_is_sent_in_smaller_parts_and_one_record_that_is_too_l
         list(server.put_records("x", records))
 
 
+def test_a_record_that_is_refused_is_named():
+    told = said(422, {"detail": "Record at position 1 is not valid because fields exceed 20,000 characters"})
+    records = [{"external_id": f"record-{i}"} for i in range(3)]
+    with serving(told) as (server, _, _), pytest.raises(BackendError, match=r"record record-1 was refused .*20,000"):
+        list(server.put_records("x", records))
+
+
 def test_records_that_come_while_pages_are_read_are_read_again():
     def row(i: int) -> dict[str, Any]:
         return {"id": str(i)}
