@@ -1,6 +1,6 @@
 """The real chat model's candidates: vLLM on CPU beside our transformers engine, on the same 200 prompts.
 
-`python benchmarks/real_generation.py PART`, where PART is `greedy` (equality, 200 prompts, one answer each) or `warm`
+`python benchmarks/real_generation.py PART [PROMPTS [TOKENS]]`, where PART is `greedy` (equality, 200 prompts, one answer each) or `warm`
 (tokens a second, 4 answers each, engines in turns). Prompts: XSTest's and openings of hh-rlhf, from ../shared/data. The
 last line is one JSON object; texts are not printed.
 """
@@ -62,9 +62,9 @@ def drawn(
     return found, time.perf_counter() - began
 
 
-def greedy(n: int) -> dict[str, Any]:
+def greedy(n: int, most: int = 48) -> dict[str, Any]:
     """How many greedy answers are equal, and the first token at which the others part, with both log-probabilities."""
-    asked, settings = requests(n, 1), SamplingConfig(temperature=0, max_tokens=48)
+    asked, settings = requests(n, 1), SamplingConfig(temperature=0, max_tokens=most)
     ours, theirs = TransformersSampler(MODEL, RUNTIME), VllmSampler(MODEL, GenerateStep(engine="vllm"), RUNTIME)
     theirs.child()
     of_vllm, vllm_s = drawn(theirs, asked, settings)
@@ -88,9 +88,9 @@ def greedy(n: int) -> dict[str, Any]:
             "vllm_s": round(vllm_s, 1), "transformers_s": round(transformers_s, 1)}  # fmt: skip
 
 
-def warm(n: int) -> dict[str, Any]:
+def warm(n: int, most: int = 32) -> dict[str, Any]:
     """Tokens a second of both, in turns of a quarter of the prompts."""
-    asked, settings = requests(n, 4), SamplingConfig(temperature=0.8, max_tokens=32)
+    asked, settings = requests(n, 4), SamplingConfig(temperature=0.8, max_tokens=most)
     engines: dict[str, Sampler] = {
         "vllm": VllmSampler(MODEL, GenerateStep(engine="vllm"), RUNTIME),
         "transformers": TransformersSampler(MODEL, RUNTIME),
@@ -112,5 +112,5 @@ def warm(n: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    part, n = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 200
-    print(json.dumps({"greedy": greedy, "warm": warm}[part](n)))
+    numbers = [int(text) for text in sys.argv[2:]]
+    print(json.dumps({"greedy": greedy, "warm": warm}[sys.argv[1]](*(numbers or [200]))))

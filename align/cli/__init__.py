@@ -187,6 +187,11 @@ def _parser() -> argparse.ArgumentParser:
         stage.set_defaults(obey=lambda a, name=name: _late("stage", a, name))
         if name == "evaluate":
             _benchmark_face(stage)
+        if name == "generate":
+            stage.description = "Answer a file of prompts; or, with --in, run the stage alone."
+            stage.add_argument("files", nargs="*", metavar="PROMPTS CANDIDATES", help="JSON Lines in, JSON Lines out")
+            stage.add_argument("--model", type=Path, metavar="FOLDER", help="the model that answers")
+            stage.set_defaults(obey=lambda a: _late("generate", a))
     return parser
 
 

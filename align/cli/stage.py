@@ -69,7 +69,7 @@ def stage(arguments: argparse.Namespace, name: str) -> int:
 
 def _run(arguments: argparse.Namespace, name: str, out: Path, aside: Path) -> int:
     own, of_data = given.own_and_data(arguments.sets) if name in given.PARTS else (arguments.sets, [])
-    config, seed, runtime = _config(arguments, name, own)
+    config, seed, runtime = settings(arguments, name, own)
 
     def make_input(one: str, path: Path) -> Artifact | None:
         aside.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,8 @@ def _run(arguments: argparse.Namespace, name: str, out: Path, aside: Path) -> in
     return 0
 
 
-def _config(arguments: argparse.Namespace, name: str, sets: Sequence[str]) -> tuple[Config, int, RuntimeConfig]:
+def settings(arguments: argparse.Namespace, name: str, sets: Sequence[str]) -> tuple[Config, int, RuntimeConfig]:
+    """The knobs of a stage, the seed, and the runtime with no `auto` left."""
     values: dict[str, Any] = {}
     lines: Lines = {}
     seed, runtime = 0, RuntimeConfig()
