@@ -262,6 +262,30 @@ def test_nobody_to_judge_is_said_with_how_to_add_somebody(argilla, tmp_path):
     assert "2 annotators are needed for each and nobody may judge: align argilla users add NAME" in at.where()
 
 
+def test_any_server_is_spoken_to_by_address_and_an_admins_key_with_the_kinds_that_the_recipe_gives(
+    argilla, tmp_path, monkeypatch
+):
+    ours = owner(argilla)
+    admin = {"username": "the-admin", "first_name": "a", "role": "admin", "password": "long enough"}
+    account = ours.ask("POST", "/api/v1/users", json=admin)
+    ours.ask("POST", f"/api/v1/workspaces/{ours.workspaces()['align']}/users", json={"user_id": account["id"]})
+    monkeypatch.setenv("LABELS_URL", argilla.url)
+    monkeypatch.setenv("LABELS_KEY", account["api_key"])
+    person, robot = argilla.add("human"), argilla.add("human", "robot-of-theirs")
+    theirs = {"url": "${env:LABELS_URL}", "key": "${env:LABELS_KEY}", "kinds": {robot.username: "simulated"}}
+    at = put_up(argilla, tmp_path, "foreign", eggs(2), n=2, layout="plain", **theirs)
+    for one in (person, robot):
+        Annotator(argilla.url, one.api_key).judges(at.dataset_id, lambda record: {"preference": "b"})
+    assert sorted(one.provenance for one in at.pull()) == ["human", "human", "simulated", "simulated"]
+    with pytest.raises(RecordError, match=r"workspace: `elsewhere` is not there, but align; only an owner's key can"):
+        put_up(argilla, tmp_path, "foreign", eggs(2), workspace="elsewhere", **theirs)
+    changed = theirs | {"kinds": {}}
+    with pytest.raises(
+        RecordError, match=r"robot-of-theirs: judgments of this account are `simulated` and cannot become"
+    ):
+        put_up(argilla, tmp_path, "foreign", eggs(2), n=2, layout="plain", **changed).pull()
+
+
 def test_one_who_has_judged_all_alone_is_said(argilla, tmp_path):
     at = put_up(argilla, tmp_path, "alone", eggs(2))
     account = argilla.add()
