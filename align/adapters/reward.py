@@ -15,8 +15,8 @@ from align.records import Message
 class TransformersRewarder:
     """Scores conversations by their messages: rendered by the reward model's own template, whatever wrote them."""
 
-    batch_tokens = 8192
-    """Tokens at once, padding included."""
+    at_once = 4096
+    """Conversations among which common beginnings are looked for."""
 
     def __init__(self, folder: Path, runtime: RuntimeConfig) -> None:
         self.folder = folder
@@ -43,19 +43,8 @@ class TransformersRewarder:
         model, tokenizer, chat = self.parts()
         rows = [chat.whole(messages) for messages in conversations]
         within(model, max(map(len, rows)), "the longest conversation to score")
-        order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), i))
-        found = [0.0] * len(rows)
-        batch: list[int] = []
-        for i in [*order, None]:
-            if batch and (i is None or (len(batch) + 1) * len(rows[i]) > self.batch_tokens):
-                for place, score in zip(
-                    batch, scores(model, [rows[j] for j in batch], tokenizer.pad_token_id), strict=True
-                ):
-                    found[place] = score
-                batch = []
-            if i is not None:
-                batch.append(i)
-        yield from found
+        for start in range(0, len(rows), self.at_once):
+            yield from scores(model, rows[start : start + self.at_once], tokenizer.pad_token_id)
 
     def close(self) -> None:
         """Let the weights go."""

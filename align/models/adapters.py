@@ -36,8 +36,8 @@ def merge(model: Any, folder: Path) -> Any:
             raise ModelError(f"{folder}: lora_alpha {alpha!r} found, expected a number")
     if settings.get("peft_type") in ("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING"):
         raise ModelError(
-            f"{folder}: {settings['peft_type']} puts vectors before the text, which no weights can be merged with; give "
-            "the `model` folder that the stage wrote beside it"
+            f"{folder}: {settings['peft_type']} puts vectors before the text, which no weights can be merged with; "
+            "give the `model` folder that the stage wrote beside it"
         )
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     try:

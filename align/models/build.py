@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from align.configs import LoRA, RuntimeConfig, TrainingConfig
-from align.models.load import load_model, load_tokenizer
+from align.models.load import every_token_has_a_vector, load_model, load_tokenizer
 
 
 def build(folder: Path, learnt: TrainingConfig | LoRA | None, runtime: RuntimeConfig) -> tuple[Any, Any, Any]:
@@ -25,6 +25,7 @@ def build(folder: Path, learnt: TrainingConfig | LoRA | None, runtime: RuntimeCo
     else:
         model = peft.quantised(folder, base, compute=str(runtime.dtype), attention=attention)
     tokenizer = load_tokenizer(folder)
+    every_token_has_a_vector(model, tokenizer, folder)
     if config.new_tokens:
         peft.add_tokens(model, tokenizer, config.new_tokens)
     if config.freeze:

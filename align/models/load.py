@@ -49,7 +49,30 @@ def load_model(folder: Path, *, dtype: str = "float32", attention: str = "sdpa",
             f"{folder}: weights are missing for {missing[0]} and {len(missing) - 1} more; they would be random"
         )
     finite(model, str(folder))
+    _say_untied(model)
     return model.to(device).eval()
+
+
+def _say_untied(model: Any) -> None:
+    """Where a folder says that head and embedding are one but holds two that differ, both are kept, and it is said.
+
+    transformers keeps them apart; other engines would believe the settings.
+    """
+    out = model.get_output_embeddings()
+    if model.config.tie_word_embeddings and out is not None and out.weight is not model.get_input_embeddings().weight:
+        model.config.tie_word_embeddings = False
+        model.config.get_text_config().tie_word_embeddings = False
+
+
+def every_token_has_a_vector(model: Any, tokenizer: Any, where: Path) -> None:
+    """Refuse a tokenizer that knows more tokens than the model has vectors for."""
+    n_vectors = int(model.get_input_embeddings().weight.shape[0])
+    last = max(tokenizer.get_vocab().values(), default=0)
+    if last >= n_vectors:
+        raise ModelError(
+            f"{where}: its tokenizer has a token {last}, and the model has vectors for 0 to {n_vectors - 1}; "
+            "was the tokenizer changed without the model? add tokens by new_tokens instead"
+        )
 
 
 def finite(model: Any, where: str) -> None:

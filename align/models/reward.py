@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -14,11 +14,13 @@ from align.errors import ModelError
 from align.models import trees
 from align.models.chat import Chat
 from align.models.folder import inspect_folder, tensor_headers, weight_files
-from align.models.load import finite, first_line, load_tokenizer
+from align.models.load import every_token_has_a_vector, finite, first_line, load_tokenizer
 from align.models.packing import BUDGET, Pack, bundle_rows, first_fit
 from align.records import Message
 
 HEADS = ("score.weight", "classifier.weight")
+CHUNK_TOKENS, BLOCK_TOKENS = 65536, 8192
+"""Tokens that are looked through for common beginnings at once; and those of a padded block."""
 TRIAL = (Message(role="user", content="Is it so?"), Message(role="assistant", content="Yes."))
 
 
@@ -58,6 +60,7 @@ def new_reward(folder: Path, *, init_std: float, seed: int, attention: str = "sd
             weight.copy_(torch.randn(weight.shape, generator=generator) * init_std)
     finite(model, str(folder))
     tokenizer = load_tokenizer(folder)
+    every_token_has_a_vector(model, tokenizer, folder)
     pad(model, tokenizer)
     return model, tokenizer
 
@@ -139,19 +142,35 @@ def scores_of(base: Any, pack: Pack) -> torch.Tensor:
 
 
 def scores(model: Any, rows: Sequence[Sequence[int]], pad_id: int) -> list[float]:
-    """The score of each conversation of tokens; rows that begin alike are computed as one tree where the model can."""
-    if not trees.supported(model):
-        input_ids_NT, mask_NT = (x.to(next(model.parameters()).device) for x in block(rows, pad_id))
-        with torch.inference_mode():
-            logits_N1 = model(input_ids=input_ids_NT, attention_mask=mask_NT, use_cache=False).logits
-        return [float(x) for x in logits_N1[:, 0].float()]
+    """The score of each conversation of tokens, in their order and in float32.
+
+    Rows that begin alike are computed as one tree where the model can, else rows of like length are padded together.
+    """
     # equal conversations are one row, for a row that begins another has no token of its own in the tree
     names = {row: n for n, row in enumerate(dict.fromkeys(map(tuple, rows)))}
-    bundles = bundle_rows(list(names), [(len(row) - 1,) for row in names])
     found = [0.0] * len(names)
     with torch.inference_mode():
-        for bin_ in first_fit(bundles, BUDGET, keep_last=True):
-            pack = Pack(bin_, keep_last=True)
-            for (n, _), score in zip(pack.names, scores_of(trees.unwrapped(model), pack), strict=True):
-                found[n] = float(score)
+        for some in _chunks(sorted(names), CHUNK_TOKENS) if trees.supported(model) else ():
+            bundles = bundle_rows(some, [(len(row) - 1,) for row in some])
+            for bin_ in first_fit(bundles, BUDGET, keep_last=True):
+                pack = Pack(bin_, keep_last=True)
+                for (i, _), score in zip(pack.names, scores_of(trees.unwrapped(model), pack), strict=True):
+                    found[names[some[i]]] = float(score)
+        for some in () if trees.supported(model) else _chunks(sorted(names, key=len), BLOCK_TOKENS):
+            input_ids_NT, mask_NT = (x.to(next(model.parameters()).device) for x in block(some, pad_id))
+            logits_N1 = model(input_ids=input_ids_NT, attention_mask=mask_NT, use_cache=False).logits
+            for row, score in zip(some, logits_N1[:, 0].float(), strict=True):
+                found[names[row]] = float(score)
     return [found[names[tuple(row)]] for row in rows]
+
+
+def _chunks(rows: Sequence[tuple[int, ...]], most: int) -> Iterator[list[tuple[int, ...]]]:
+    """Neighbours of at most so many tokens, padded to the longest of them; at least one row."""
+    some: list[tuple[int, ...]] = []
+    for row in rows:
+        if some and (len(some) + 1) * max(len(row), *map(len, some)) > most:
+            yield some
+            some = []
+        some.append(row)
+    if some:
+        yield some

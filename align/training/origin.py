@@ -9,7 +9,7 @@ from align.configs import ModelConfig
 from align.errors import ModelError
 from align.models.chat import Chat
 from align.models.folder import inspect_folder
-from align.models.load import end_ids, load_model, load_tokenizer, save
+from align.models.load import end_ids, every_token_has_a_vector, load_model, load_tokenizer, save
 from align.ports import Workshop
 from align.records import Message
 from align.store import jsonl
@@ -43,6 +43,7 @@ def take(config: ModelConfig, out: Path, workshop: Workshop) -> None:
             summary = {"origin": "hub", "name": config.name, "revision": config.revision}
             inspect_folder(folder, needs_chat_template=needs_template)
         model, tokenizer = load_model(folder, dtype="auto"), load_tokenizer(folder)
+        every_token_has_a_vector(model, tokenizer, folder)
     for adapter in (config.adapter, *config.adapters):
         if adapter is not None:
             from align.models.adapters import merge

@@ -32,6 +32,9 @@ from align.training.order import StepwiseByLength, step_rows
 from align.training.reward_loss import group_losses
 from align.training.reward_rows import COLUMNS, Collator, Files, lengths, table
 
+SCORED_AT_ONCE = 64
+"""Held-out pairs between two signs of progress."""
+
 
 class Rewarding(Guarded, RewardTrainer):  # type: ignore[misc]
     """TRL's own, guarded, over groups: each answer of a prompt is scored once, however many pairs it stands in."""
@@ -145,19 +148,22 @@ def scored(folder: Path, preferences: Path, *, most: int, workshop: Workshop) ->
     model, tokenizer = load_reward(folder, device=workshop.runtime.device)
     chat = Chat(tokenizer, [tokenizer.eos_token_id])
     most = min(most, context(model))
-    found = []
     pairs = [pair for pair in jsonl.read(preferences, Preference) if pair.label != 0.5]
-    with workshop.progress("held-out pairs", len(pairs)) as progress:
-        for pair in pairs:
-            sides = (pair.chosen, pair.rejected) if pair.label > 0.5 else (pair.rejected, pair.chosen)
-            rows = [chat.whole((*pair.prompt, *side)) for side in sides]
-            if max(map(len, rows)) <= most:
-                better, worse = scores(model, rows, tokenizer.pad_token_id)
-                words = [n_words(side[-1].content) for side in sides]
-                cluster = prompt_key([opening(pair.prompt)])
-                label = max(pair.label, 1 - pair.label)
-                found.append(ScoredPair(pair.id, cluster, better - worse, label, words[0] - words[1]))
-            progress.advance()
+    sides = [(p.chosen, p.rejected) if p.label > 0.5 else (p.rejected, p.chosen) for p in pairs]
+    rows = [[chat.whole((*p.prompt, *side)) for side in both] for p, both in zip(pairs, sides, strict=True)]
+    short = [i for i, both in enumerate(rows) if max(map(len, both)) <= most]
+    found = []
+    with workshop.progress("held-out pairs", len(short)) as progress:
+        for start in range(0, len(short), SCORED_AT_ONCE):
+            some = short[start : start + SCORED_AT_ONCE]
+            given = iter(scores(model, [row for i in some for row in rows[i]], tokenizer.pad_token_id))
+            for i in some:
+                lead = next(given) - next(given)
+                words = [n_words(side[-1].content) for side in sides[i]]
+                cluster = prompt_key([opening(pairs[i].prompt)])
+                label = max(pairs[i].label, 1 - pairs[i].label)
+                found.append(ScoredPair(pairs[i].id, cluster, lead, label, words[0] - words[1]))
+            progress.advance(len(some))
     if not found:
         raise TrainingError(f"{preferences}: no held-out pair is short enough to be scored ({most} tokens)")
     return found

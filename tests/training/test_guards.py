@@ -12,6 +12,7 @@ import pytest
 import torch
 from peft import PeftModel, get_peft_model
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 
 from align.configs import DPOConfig, LoRA, SFTConfig
 from align.errors import AlignError, ModelError, RecordError, TrainingError
@@ -20,7 +21,7 @@ from align.models.peft import lora_config
 from align.records import Demonstration, Preference
 from align.store import jsonl
 from align.training.dpo import StartsAtReference
-from align.training.guards import Watch, adapter_switches
+from align.training.guards import Watch, adapter_switches, memory
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import Place, World, question, turn
 
@@ -240,3 +241,39 @@ def test_where_padding_is_the_end_of_text_the_end_is_learnt_all_the_same(world: 
         ends.append([row["eval_loss"] for _, row in jsonl.rows(out / "log.jsonl") if "eval_loss" in row])
     # padding counts for nothing, so which token it is changes nothing: the end of text included
     assert ends[0] == pytest.approx(ends[1], abs=1e-5)
+
+
+def test_a_lack_of_memory_is_told_with_what_to_turn_down_and_other_errors_are_not_hidden() -> None:
+    for error in (
+        MemoryError("1 TiB"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 GB"),
+    ):
+        with pytest.raises(
+            TrainingError, match=r"out of memory .*checkpoint is kept; lower micro_batch_size or max_tokens"
+        ), memory():
+            raise error
+    with pytest.raises(RuntimeError, match="shapes differ"), memory():
+        raise RuntimeError("shapes differ")
+
+
+def test_a_tokenizer_that_grew_without_its_model_is_refused(world: World, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(world.model)
+    tokenizer.add_tokens(["<|new|>"])
+    save(load_model(world.model), tokenizer, tmp_path / "grown")
+    refused(ModelError, "was the tokenizer changed without the model", world, tmp_path, SFTConfig(), tmp_path / "grown")
+
+
+def test_head_and_embedding_saved_twice_and_differing_are_both_kept_and_no_longer_said_to_be_one(
+    world: World, tmp_path: Path
+) -> None:
+    shutil.copytree(world.model, tmp_path / "twice")
+    file = tmp_path / "twice" / "model.safetensors"
+    weights = load_file(file)
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone() + 0.5
+    save_file(weights, file, metadata={"format": "pt"})
+    model = load_model(tmp_path / "twice")
+    assert model.lm_head.weight.equal(weights["lm_head.weight"])
+    assert model.model.embed_tokens.weight.equal(weights["model.embed_tokens.weight"])
+    assert model.config.tie_word_embeddings is False
+    save(model, load_tokenizer(world.model), tmp_path / "again")
+    assert load_model(tmp_path / "again").lm_head.weight.equal(weights["lm_head.weight"])
