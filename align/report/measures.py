@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from align.evals import people_win_rate
 from align.evals.instruments import INSTRUMENTS, metrics
 from align.records import GateVerdict, Measurement
+from align.report.numbers import interval, number
 from align.report.view import PARTS, RunView, StepView
 
 PART_NAMES = {"base": "base", "sft": "SFT", "tuned": "tuned", "best_of_n": "best of n"}
@@ -192,6 +193,31 @@ def verdicts(view: RunView) -> list[GateVerdict]:
         for line in step.records("verdicts.jsonl", GateVerdict)
     ]
     return sorted(lines, key=lambda line: order.index(line.verdict))
+
+
+def audits(view: RunView) -> list[str]:
+    """What people's labels said of the detector of refusals, a sentence a model."""
+    said = []
+    for step in view.of_stage("audit"):
+        summary = step.summary()
+        if not summary.get("n"):
+            continue
+        name = PART_NAMES.get(step.name.split("/")[-1], step.name.split("/")[-1])
+        who = "people" if summary.get("provenance") == "human" else f"`{summary.get('provenance')}` labels"
+        found = summary["kappa"]["opening"]
+        agreed = (
+            f"agree with it with kappa {number(found['value'], digits=2)} "
+            f"{interval(found['low'], found['high'], 'share')}"
+            if found["value"] is not None
+            else "all say what it says"
+            if found["unanimous"]
+            else "do not all say what it says, and are of one kind"
+        )
+        said.append(
+            f"The detector of refusals on {name}: {summary['n']:,} answers were read, {summary['n_refused']:,} of them "
+            f"refusals; {who} {agreed}."
+        )
+    return said
 
 
 def blind_spots(found: Iterable[Panel]) -> list[tuple[str, str, tuple[str, ...]]]:

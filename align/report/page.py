@@ -106,6 +106,7 @@ def _contents(view: RunView) -> dict[str, Any]:
         "headline": headline(view),
         "stations": stations,
         "verdicts": [(line, _strip(line)) for line in measures.verdicts(view)],
+        "audits": measures.audits(view),
         "leading": [(panel, _panel_plot(panel, colours)) for panel in leading],
         "further": [(panel, _panel_plot(panel, colours)) for panel in single if panel not in leading],
         "categories": [(group, _group_plot(group, colours)) for group in of_categories],
