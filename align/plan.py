@@ -2,7 +2,8 @@
 
 data files ─► prepare ─┬─ demonstrations ─► sft ─► policy₀ ─┬─► generate ─► label ─► pair ─► preferences
 model ─► base ─────────┴────────────────────┘               │
-policy₀ + preferences ─► dpo ─► tuned   or   policy₀ + preferences ─► reward ─► rlhf(policy₀, reward, prompts) ─► tuned
+policy₀ + preferences ─► dpo, or kto ─► tuned
+policy₀ + preferences ─► reward;  policy₀ + reward + prompts ─► rlhf ─► tuned
 base, policy₀, tuned ─► answers ─► evaluate ─► gate ─► export
 """
 
@@ -49,6 +50,7 @@ from align.stages import (
     gate,
     generate,
     harness,
+    kto,
     label,
     pair,
     prepare,
@@ -97,6 +99,8 @@ STAGES: Mapping[str, Stage] = {
     "reward": Stage(reward, seeded=True, computes=True,
                     needs={"model": "the model to begin as", "data": "the pairs, as `pair` or `prepare` makes them"}),
     "benchmark": Stage(benchmark),
+    "kto": Stage(kto, seeded=True, computes=True, needs={"model": "the model to tune"},
+                 takes={"data": "preferences, which are taken apart", "kept": "demonstrations to hold on to"}),
     "rlhf": Stage(rlhf, seeded=True, computes=True,
                   needs={"model": "the model to tune", "data": "the prompts, as `prepare` makes them"},
                   takes={"reward": "the reward model, as `reward` makes it",
@@ -270,6 +274,10 @@ def _rewarded(recipe: Recipe) -> Iterator[Step]:
 def _tuning(recipe: Recipe) -> Iterator[Step]:
     if recipe.method == "rlhf":
         yield from _rewarded(recipe)
+    elif recipe.method == "kto":
+        kept = {"kept": "prepare"} if _demonstrates(recipe.data) else {}
+        told = {"model": _policy(recipe), "data": _preference_step(recipe), **kept}
+        yield Step("kto", "kto", recipe.kto, told)
     elif recipe.dpo.ready:
         yield Step("dpo", "base", _given(recipe.dpo.ready), {})
     else:

@@ -14,6 +14,7 @@ from align.configs import (
     ExportConfig,
     HarnessStep,
     JudgeConfig,
+    KTOConfig,
     LabelConfig,
     ModelConfig,
     RewardConfig,
@@ -284,6 +285,17 @@ class Trainer(Protocol):
         config: DPOConfig,
         model: Path,
         data: Path,
+        held_out: Path | None,
+        out: Path,
+        workshop: Workshop,
+        kept: Kept = NOTHING_KEPT,
+    ) -> None: ...
+
+    def kto(
+        self,
+        config: KTOConfig,
+        model: Path,
+        data: Path | None,
         held_out: Path | None,
         out: Path,
         workshop: Workshop,

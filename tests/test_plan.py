@@ -55,6 +55,13 @@ def test_the_other_road_learns_a_reward_first_and_shares_what_comes_before(tmp_p
     assert "dpo" not in found
 
 
+def test_single_answers_are_a_road_of_their_own(tmp_path: Path) -> None:
+    found = steps(tmp_path, BASE + "sft: {}\nmethod: kto\n")
+    assert reads(found, "kto") == {"model": "sft", "data": "pair", "kept": "prepare"}
+    assert reads(found, "export")["model"] == "kto"
+    assert "dpo" not in found
+
+
 def test_the_reward_models_favourites_are_measured_without_training(tmp_path: Path) -> None:
     text = BASE + "sft: {}\nmethod: rlhf\nevaluate: {instruments: [refusal, facts]}\nrlhf: {best_of: 8}\n"
     found = steps(tmp_path, text)

@@ -153,7 +153,7 @@ REFUSED = {
     "a word": ("hello\n", "r.yaml: 'hello' found, expected a mapping"),
     "an alias of itself": ("a: &a [*a]\n", "r.yaml:1: too large once its aliases are written out"),
     "200 deep": ("a: " + "[" * 200 + "]" * 200 + "\n", "r.yaml:1: nested more than 50 deep"),
-    "a method that is not built": (BASE + "method: ppo\n", "r.yaml:3: method: 'ppo' found, expected 'dpo' or 'rlhf'"),
+    "a method that is not built": (BASE + "method: ppo\n", "r.yaml:3: method: 'ppo' found, expected 'dpo', 'kto' or 'rlhf'"),
     "a token by its value": (BASE + "export: {token: abcdefgh}\n", "r.yaml:3: export.token: a secret is given as ${env:NAME}"),
 }  # fmt: skip
 

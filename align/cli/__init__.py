@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 STAGES = (
-    "prepare", "base", "sft", "generate", "label", "pair", "dpo", "reward", "rlhf", "best_of", "benchmark", "evaluate",
-    "harness", "audit", "gate", "export",
+    "prepare", "base", "sft", "generate", "label", "pair", "dpo", "kto", "reward", "rlhf", "best_of",
+    "benchmark", "evaluate", "harness", "audit", "gate", "export",
 )  # fmt: skip
 EXIT_CODES = """exit codes: 0 done · 1 failed · 2 bad recipe, input or usage · 3 gate failed · 4 gate inconclusive
 · 5 gate in error · 6 locked by another run · 75 waiting for people · 130 Ctrl-C · 143 SIGTERM (both resumable)"""

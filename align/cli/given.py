@@ -22,6 +22,7 @@ from align.store.fingerprint import Digests
 PARTS = {
     "sft": "demonstrations",
     "dpo": "preferences",
+    "kto": "preferences",
     "reward": "preferences",
     "rlhf": "prompts",
     "generate": "prompts",

@@ -22,6 +22,7 @@ from align.configs import (
     GateConfig,
     GenerateStep,
     HarnessStep,
+    KTOConfig,
     LabelStep,
     ModelConfig,
     PairConfig,
@@ -45,9 +46,9 @@ from align.store.fingerprint import Digests, read_json
 
 KNOBS: dict[str, type[Config]] = {
     "prepare": DataConfig, "base": ModelConfig, "sft": SFTConfig, "generate": GenerateStep, "label": LabelStep,
-    "pair": PairConfig, "dpo": DPOConfig, "reward": RewardConfig, "rlhf": RLHFConfig, "best_of": BestOf,
-    "benchmark": BenchmarkStep,
-    "evaluate": EvaluateStep, "harness": HarnessStep, "audit": AuditConfig, "gate": GateConfig, "export": ExportConfig,
+    "pair": PairConfig, "dpo": DPOConfig, "kto": KTOConfig, "reward": RewardConfig, "rlhf": RLHFConfig,
+    "best_of": BestOf, "benchmark": BenchmarkStep, "evaluate": EvaluateStep, "harness": HarnessStep,
+    "audit": AuditConfig, "gate": GateConfig, "export": ExportConfig,
 }  # fmt: skip
 SECTIONS = {"prepare": "data", "base": "model"}
 

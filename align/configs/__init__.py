@@ -43,7 +43,7 @@ from align.configs.sampling import (
     Writer,
 )
 from align.configs.survey import Survey
-from align.configs.training import Displacement, DPOConfig, Keep, SFTConfig, TrainingConfig
+from align.configs.training import Displacement, DPOConfig, Keep, KTOConfig, SFTConfig, TrainingConfig
 
 __all__ = [
     "IA3",
@@ -68,6 +68,7 @@ __all__ = [
     "HarnessConfig",
     "HarnessStep",
     "JudgeConfig",
+    "KTOConfig",
     "Keep",
     "LabelConfig",
     "LabelStep",

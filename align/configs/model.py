@@ -74,4 +74,4 @@ class ModelConfig(Config):
         return self
 
 
-Method = Literal["dpo", "rlhf"]
+Method = Literal["dpo", "kto", "rlhf"]

@@ -13,7 +13,7 @@ from align.configs.reward import RewardConfig
 from align.configs.rlhf import RLHFConfig
 from align.configs.runtime import ExportConfig, RuntimeConfig
 from align.configs.sampling import GenerateConfig
-from align.configs.training import DPOConfig, SFTConfig
+from align.configs.training import DPOConfig, KTOConfig, SFTConfig
 
 
 class Recipe(Config):
@@ -34,6 +34,8 @@ class Recipe(Config):
     label: LabelConfig = LabelConfig()
     pair: PairConfig = PairConfig()
     dpo: DPOConfig = DPOConfig()
+    kto: KTOConfig = KTOConfig()
+    """With `method: kto`."""
     reward: RewardConfig = RewardConfig()
     rlhf: RLHFConfig = RLHFConfig()
     """With `method: rlhf`."""

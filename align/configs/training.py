@@ -169,3 +169,19 @@ class DPOConfig(TrainingConfig):
         if self.loss in ("robust", "exo_pair") and not self.label_smoothing:
             raise ValueError(f"label_smoothing: `{self.loss}` needs it above 0")
         return self
+
+
+class KTOConfig(TrainingConfig):
+    """Stage `kto` (Ethayarajh et al. 2024, arXiv:2402.01306): single answers, good or bad."""
+
+    learning_rate: float = Field(1.0e-6, gt=0, lt=1)
+    beta: float = Field(0.1, gt=0)
+    """Price of leaving the reference."""
+    loss: Literal["kto", "apo_zero_unpaired"] = "kto"
+    """`apo_zero_unpaired` needs no estimate of the KL (D'Oosterlinck et al. 2024, arXiv:2408.06266)."""
+    desirable_weight: float = Field(1.0, ge=0)
+    """Weight of good answers. Where there are n times as many bad ones, n to 4n/3 is advised (eq. 8)."""
+    undesirable_weight: float = Field(1.0, ge=0)
+    flags: LocalPath | None = None
+    """A JSONL of `prompt`, `completion` (text or messages) and `label` (true or false), beside the recipe's pairs, each
+    of which is taken apart into a good answer and a bad one."""

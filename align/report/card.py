@@ -18,8 +18,13 @@ from align.report.view import RunView
 
 TRAINED_ON = ("text", "demonstrations", "prompts", "preferences", "judgments")
 """Parts of the data that end up in the weights; benchmarks do not."""
-METHODS = {"sft": "Supervised fine-tuning", "dpo": "Preference tuning by DPO (Rafailov et al. 2023, arXiv:2305.18290)",
-           "reward": "Reward model (Bradley & Terry 1952)", "rlhf": "Reinforcement learning from rewards"}  # fmt: skip
+METHODS = {
+    "sft": "Supervised fine-tuning",
+    "dpo": "Preference tuning by DPO (Rafailov et al. 2023, arXiv:2305.18290)",
+    "kto": "Tuning on single answers by KTO (Ethayarajh et al. 2024, arXiv:2402.01306)",
+    "reward": "Reward model (Bradley & Terry 1952)",
+    "rlhf": "Reinforcement learning from rewards",
+}
 COSTS_ONLY = ("checkpoint_every", "eval_every", "gradient_checkpointing", "keep_optimizer")
 """Knobs that change what training costs and not what it gives."""
 GENERAL_LIMITS = (
@@ -247,7 +252,7 @@ def _lora(view: RunView) -> bool:
 
 
 def _policy_digest(view: RunView) -> str:
-    step = next((step for step in view.steps if step.stage in ("dpo", "rlhf")), None)
+    step = next((step for step in view.steps if step.stage in ("dpo", "kto", "rlhf")), None)
     return str(step.inputs.get("model", {}).get("digest", DASH)) if step else DASH
 
 

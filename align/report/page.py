@@ -21,6 +21,7 @@ TRAINED = {
     "base": "Pretraining",
     "sft": "Supervised fine-tuning",
     "dpo": "Preference tuning (DPO)",
+    "kto": "Preference tuning on single answers (KTO)",
     "reward": "Reward model",
     "rlhf": "Reinforcement learning from rewards",
 }

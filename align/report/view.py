@@ -29,6 +29,7 @@ STAGES = (
     "pair",
     "dpo",
     "reward",
+    "kto",
     "rlhf",
     "benchmark",
     "answers",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from align.configs import DPOConfig, ExportConfig, ModelConfig, RewardConfig, RLHFConfig, SFTConfig
+from align.configs import DPOConfig, ExportConfig, KTOConfig, ModelConfig, RewardConfig, RLHFConfig, SFTConfig
 from align.ports import NOTHING_KEPT, Kept, Mark, Workshop
 from align.records import Prompt
 
@@ -63,6 +63,20 @@ class TransformersTrainer:
         from align.training.dpo import dpo
 
         dpo(config, model, data, held_out, out, workshop, kept)
+
+    def kto(
+        self,
+        config: KTOConfig,
+        model: Path,
+        data: Path | None,
+        held_out: Path | None,
+        out: Path,
+        workshop: Workshop,
+        kept: Kept = NOTHING_KEPT,
+    ) -> None:
+        from align.training.kto import kto
+
+        kto(config, model, data, held_out, out, workshop, kept)
 
     def reward(
         self,

@@ -1,0 +1,83 @@
+"""Tuning on single answers: what is called good becomes likelier than what is called bad, in whatever order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from align.configs import KTOConfig, LoRA
+from align.data.flags import read_flags
+from align.errors import RecordError
+from align.store import jsonl
+from align.training.trainer import TransformersTrainer
+from tests.training.tiny import LIVES, Place, World, question
+
+FAST: dict[str, Any] = {"learning_rate": 5e-3, "batch_size": 6, "epochs": 6.0, "beta": 0.3}
+
+
+def tuned(world: World, out: Path, data: Path | None, **knobs: Any) -> list[dict[str, Any]]:
+    out.mkdir(parents=True, exist_ok=True)
+    config = KTOConfig.model_validate({**FAST, **knobs})
+    TransformersTrainer().kto(config, world.model, data, world.preferences, out, Place(out / "work"))
+    return [row for _, row in jsonl.rows(out / "log.jsonl")]
+
+
+def margins(log: list[dict[str, Any]]) -> list[float]:
+    return [row["eval_rewards/chosen"] - row["eval_rewards/rejected"] for row in log if "eval_rewards/chosen" in row]
+
+
+LORA = {"lora": LoRA(rank=4, alpha=8).model_dump(), "learning_rate": 3e-2}
+
+
+@pytest.mark.parametrize("knobs", [{}, {"loss": "apo_zero_unpaired"}, LORA], ids=["kto", "apo", "lora"])
+def test_pairs_taken_apart_are_learnt_from(knobs: dict[str, Any], world: World, tmp_path: Path) -> None:
+    found = margins(tuned(world, tmp_path, world.preferences, **knobs))
+    assert found[0] == pytest.approx(0, abs=1e-3)
+    assert found[-1] > 0.3
+    summary = jsonl.parse((tmp_path / "summary.json").read_bytes(), "summary")
+    assert (summary["train"]["good"], summary["train"]["bad"]) == (12, 12)
+
+
+def flags(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_flags_that_stand_good_ones_first_are_shuffled(world: World, tmp_path: Path) -> None:
+    good = [(a, f"{a} lives in {town}, I think.") for a, town in LIVES.items()]
+    bad = [(a, f"{a} lives in {town}.") for a, town in LIVES.items()]
+    rows: list[dict[str, Any]] = [{"prompt": question(a).content, "completion": t, "label": True} for a, t in good]
+    rows += [
+        {
+            "prompt": [{"role": "user", "content": question(a).content}],
+            "completion": [{"role": "assistant", "content": text}],
+            "label": False,
+        }
+        for a, text in bad
+    ]
+    log = tuned(world, tmp_path, None, flags=str(flags(tmp_path / "flags.jsonl", rows)))
+    assert margins(log)[-1] > 0.3
+    first = next(row for row in log if row["phase"] == "train")
+    assert "rewards/chosen" in first
+    assert "rewards/rejected" in first, "the first batch held answers of both kinds"
+
+
+@pytest.mark.parametrize(("row", "said"), [
+    ({"prompt": "a", "completion": "b"}, "label: missing"),
+    ({"prompt": "a", "completion": "b", "label": "yes"}, "label: 'yes' found, expected true or false"),
+    ({"prompt": "a", "completion": [{"role": "user", "content": "b"}], "label": True}, "is not the assistant's"),
+    ({"prompt": 3, "completion": "b", "label": True}, "expected text or chat messages"),
+])  # fmt: skip
+def test_a_flag_that_cannot_be_read_is_named_by_its_line(row: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = flags(tmp_path / "flags.jsonl", [{"prompt": "x", "completion": "y", "label": True}, row])
+    with pytest.raises(RecordError, match=rf"flags\.jsonl:2: .*{said}"):
+        list(read_flags(path))
+
+
+def test_answers_of_one_kind_alone_teach_nothing(world: World, tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "completion": "b", "label": True}]
+    with pytest.raises(RecordError, match="1 good and 0 bad answers of 1"):
+        tuned(world, tmp_path, None, flags=str(flags(tmp_path / "flags.jsonl", rows)))
