@@ -10,6 +10,7 @@ from typing import Any
 from align.preference import annotators as of_annotators
 from align.preference.agreement import ordinal_alpha
 from align.preference.annotators import annotators, sides
+from align.preference.camps import camps
 from align.preference.dawid_skene import spammer_score
 from align.preference.resampled import intervals, ordinal_interval
 from align.preference.suspects import FALSE_ALARMS, RULES, suspects
@@ -84,6 +85,13 @@ def warnings(judgments: Sequence[Judgment]) -> list[str]:
     alone = sorted(set(people) - shared)
     if alone:
         found.append(f"{len(alone)} of {len(people)} annotators share no pair with anybody: {', '.join(alone[:3])}")
+    split = camps(tally(judgments))
+    if split is not None:
+        found.append(
+            f"annotators are of two minds ({', '.join(split.one)} and {', '.join(split.other)}): two of one camp "
+            f"prefer the same answer in {split.within.share:.0%} of {split.within.n} pairs of votes, two of different "
+            f"camps in {split.between.share:.0%} of {split.between.n}; that is taste, or a guideline read in two ways"
+        )
     return found
 
 

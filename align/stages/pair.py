@@ -127,10 +127,11 @@ def trusted(told: Mapping[str, Any], config: PairConfig) -> None:
     """Raise where people hardly agree, or most of what was said comes from annotators whose manner is suspect."""
     alpha, n = told["agreement"]["krippendorff_alpha"], told["agreement"]["n_units"]
     if alpha is not None and alpha < people.LOW_ALPHA and not config.accept_low_agreement:
+        warning = "".join(f"; {one}" for one in told["warnings"][:1])
         raise RecordError(
-            f"pair: Krippendorff's alpha is {alpha:.2f} over {n} pairs, below {people.LOW_ALPHA:g}: people agree "
-            "hardly more than chance would; look at the guideline and at the annotators in the label step's summary, "
-            "or set pair.accept_low_agreement: true"
+            f"pair: Krippendorff's alpha is {alpha:.2f} over {n} pairs, below {people.LOW_ALPHA:g}: people agree hardly "
+            f"more than chance would{warning}; look at the guideline and at the annotators in the label step's "
+            "summary, or set pair.accept_low_agreement: true"
         )
     share = people.flagged_share(told)
     if share > MOST_FLAGGED and not config.accept_flagged_annotators:
