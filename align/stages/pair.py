@@ -129,8 +129,8 @@ def trusted(told: Mapping[str, Any], config: PairConfig) -> None:
     if alpha is not None and alpha < people.LOW_ALPHA and not config.accept_low_agreement:
         warning = "".join(f"; {one}" for one in told["warnings"][:1])
         raise RecordError(
-            f"pair: Krippendorff's alpha is {alpha:.2f} over {n} pairs, below {people.LOW_ALPHA:g}: people agree hardly "
-            f"more than chance would{warning}; look at the guideline and at the annotators in the label step's "
+            f"pair: Krippendorff's alpha is {alpha:.2f} over {n} pairs, below {people.LOW_ALPHA:g}: people agree "
+            f"hardly more than chance would{warning}; look at the guideline and at the annotators in the label step's "
             "summary, or set pair.accept_low_agreement: true"
         )
     share = people.flagged_share(told)
