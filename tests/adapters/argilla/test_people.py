@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from align.adapters.argilla.sitting import as_sent, sit
+from align.adapters.argilla.sitting import as_sent
+from align.cli import main
 from align.configs import SimulatedPeople
 from align.preference.people import told
 from align.records import Judgment, Ordering
+from align.store import jsonl
 from tests.adapters.argilla.conftest import Argilla
 from tests.adapters.argilla.made import Annotator, desk
 from tests.preference.made_judgments import Judged, judged
@@ -49,16 +52,27 @@ def test_the_spammer_and_the_one_who_takes_the_first_side_are_found(argilla, tmp
     assert Counter(row["provenance"] for row in rows) == {"simulated": 6}
 
 
-def test_simulated_annotators_sit_down_at_what_is_put_up_and_answer_it_once(argilla, tmp_path):
+def test_simulated_annotators_sit_down_at_what_is_put_up_and_answer_it_once(argilla, tmp_path, capsys):
     made = judged(5, n_prompts=6)
-    at = desk(argilla.home.path, tmp_path, "sitting", n=2)
-    at.publish(made.prompts, made.candidates, made.shown)
-    people = SimulatedPeople(careful=2, first_biased=1, spammers=0)
+    recipe, store = tmp_path / "sitting.yaml", tmp_path / "runs"
+    recipe.write_text(
+        "{model: {folder: none}, data: {testbed: {}}, label: {desk: argilla, argilla: {dataset: sitting}, "
+        "annotators_per_comparison: 2, people: {careful: 2, first_biased: 1, spammers: 0}}}"
+    )
 
     def sits() -> int:
-        done = sit(argilla.home, at.book, made.prompts, made.candidates, people, per_comparison=2, seed=0)
-        return sum(done.values())
+        words = ["argilla", "simulate", str(recipe), "--store", str(store), "--home", str(argilla.home.path)]
+        if (code := main(words)) == 0:
+            return sum(int(n) for n in re.findall(r"answered (\d+)", capsys.readouterr().out))
+        return -code
 
+    assert sits() == -2
+    assert "nothing of this recipe is put up; run: align run" in capsys.readouterr().err
+    for place, records in (("prepare/x/prompts.jsonl", made.prompts), ("generate/x/candidates.jsonl", made.candidates)):
+        (store / place).parent.mkdir(parents=True)
+        jsonl.write(store / place, records.values())
+    at = desk(argilla.home.path, store / "desks", "sitting", n=2)
+    at.publish(made.prompts, made.candidates, made.shown)
     assert (sits(), sits()) == (2 * len(made.shown), 0)
     said = at.pull()
     assert {one.provenance for one in said} == {"simulated"}
@@ -72,7 +86,7 @@ def test_pairs_weighed_by_who_said_so_are_nearer_the_truth_than_the_majoritys(ar
         made = judged(
             seed, n_prompts=75, per_comparison=5, people=SimulatedPeople(careful=4, first_biased=2, spammers=3)
         )
-        back, _ = pulled(argilla, tmp_path, f"world {seed}", made)
+        back, _ = pulled(argilla, tmp_path, f"world-{seed}", made)
         whole = Judged(made.prompts, made.candidates, made.shown, back)
         gains.append(whole.right("weighted") - whole.right("majority"))
     gain = np.concatenate(gains)
