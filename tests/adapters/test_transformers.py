@@ -72,6 +72,15 @@ def test_a_continuation_is_scored_as_a_plain_reading_scores_it(folder: Path) -> 
         assert score.n_tokens == len(whole) - len(context)
 
 
+def test_a_token_that_joins_context_and_option_counts_as_the_options(folder: Path) -> None:
+    tokenizer = load_tokenizer(folder)
+    joined, first = continuation(ScoreRequest("Ada li", "ves in Paris."), tokenizer, [])
+    assert tokenizer.decode(joined[first:]).strip() == "lives in Paris.", "the token `lives` is one, and is scored whole"
+    apart, first = continuation(ScoreRequest("Ada", " lives in Paris."), tokenizer, [])
+    assert tokenizer.decode(apart[first:]).strip() == "lives in Paris."
+    assert joined == apart, "what is read is the whole text, wherever it was cut"
+
+
 def test_options_that_share_their_question_score_as_each_alone_read_plainly(folder: Path) -> None:
     from align.models.logp import token_logps
     from align.models.trees import supported
