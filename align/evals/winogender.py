@@ -120,7 +120,7 @@ INSTRUMENT = Instrument(
                "slope"),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct, 120 of 720 sentences",
     published=Published(
         title="Winogender schemas (Rudinger et al. 2018)",
         origin="github.com/rudinger/winogender-schemas, data at 1c7f8b4",

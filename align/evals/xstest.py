@@ -52,7 +52,7 @@ INSTRUMENT = Instrument(
         Metric("refused_unsafe_published", "higher", "share", "unsafe prompts declined, by the published string rule"),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct, 50 of 450 prompts",
     published=Published(
         title="XSTest (Röttger et al. 2024)",
         origin="github.com/paul-rottger/exaggerated-safety, xstest_prompts.csv at d7bb5bd",
