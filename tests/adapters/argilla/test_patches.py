@@ -41,6 +41,16 @@ def test_the_pages_as_served_keep_a_record_in_its_string_and_ask_no_other_host_f
     assert not [name for name, text in pages.items() if "fonts.googleapis" in text or "fonts.gstatic" in text]
 
 
+def test_a_page_may_load_nothing_from_elsewhere(argilla: Argilla) -> None:
+    for path in ("/", "/sign-in", "/api/v1/status"):
+        headers = httpx.get(argilla.url + path, trust_env=False).headers
+        policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'self'"
+        assert policy["img-src"] == "'self' data: blob:"
+        assert "connect-src" not in policy, "what default-src says holds for it"
+        assert headers["x-content-type-options"] == "nosniff"
+
+
 def test_a_changed_overlap_is_applied_to_what_was_judged_before(argilla: Argilla) -> None:
     project = Project(argilla.url, argilla.key, "overlap", 12, min_submitted=1)
     annotator = Annotator(project, argilla.add())

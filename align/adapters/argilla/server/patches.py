@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from . import bulk, hub
+from . import bulk, hub, walls
 from .search import NO_VECTORS
 
 
 def apply(application: Any) -> None:
     """All of them."""
+    application.add_middleware(walls.Walls)
     bulk.apply(application)
     hub.refuse()
     types_once()
