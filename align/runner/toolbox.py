@@ -63,20 +63,20 @@ class Toolbox:
         if config is not None:
             self.note(f"engine: {engine}{f' ({why})' if why else ''}")
         sampler: Sampler
-        if engine == "vllm":
-            assert config is not None
-            from align.adapters.vllm.offline import VllmSampler
-
-            sampler = VllmSampler(model, config, self.runtime)
-        elif engine == "server":
-            assert config is not None
-            from align.adapters.server import ServerSampler
-
-            sampler = ServerSampler(model, config, self.runtime)
-        else:
+        if config is None:
             from align.adapters.transformers import TransformersSampler
 
             sampler = TransformersSampler(model, self.runtime)
+        elif self.runtime.ray is not None:
+            from align.adapters.cluster import RaySampler
+
+            sampler = RaySampler(engine, model, config, self.runtime, self.runtime.ray)
+        else:
+            from align.adapters.cluster import engine_of
+
+            sampler = engine_of(engine, model, config, self.runtime)
+        if config is not None and engine != "transformers" and (said := _not_promised(config, engine, self.runtime)):
+            self.note(said)
         self._open.append(sampler)
         return sampler
 
@@ -186,3 +186,12 @@ def _need(package: str, how: str = "pip install align-prefs") -> None:
 
     if find_spec(package) is None:
         raise BackendError(f"the package {package} is not installed; run: {how}")
+
+
+def _not_promised(config: Drawing, engine: str, runtime: RuntimeConfig) -> str:
+    """What of an engine's answers is not decided by model, settings and seeds."""
+    if engine == "server" and not config.server.launch:
+        return "not deterministic for certain: the endpoints decide whether seeds fix an answer, and of what precision"
+    if runtime.device == "cuda":
+        return "not deterministic: on a GPU an answer may depend on the batch it is drawn in; equal lineage, not bytes"
+    return ""
