@@ -14,8 +14,14 @@ from align.configs.training import TrainingConfig
 
 
 class Term(Config):
-    """One reward: exactly one of `model`, `function`, `rule`."""
+    """One reward: exactly one of `model`, `url`, `function`, `rule`."""
 
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"url"})
+
+    url: str | None = Field(None, pattern=r"^https?://")
+    """Where `align score MODEL --serve` answers. Its place is no part of the result; `served` says what stands there."""
+    served: str | None = None
+    """What is served at `url`, a name or digest of your own: another name is another reward."""
     model: Literal["stage"] | LocalPath | None = None
     """`stage` is the recipe's own reward model; else a folder with any one-label sequence classifier."""
     function: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -35,9 +41,11 @@ class Term(Config):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [k for k in ("model", "function", "rule") if getattr(self, k) is not None]
+        given = [k for k in ("model", "url", "function", "rule") if getattr(self, k) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of model, function, rule; found {' and '.join(given) or 'none'}")
+            raise ValueError(f"give exactly one of model, url, function, rule; found {' and '.join(given) or 'none'}")
+        if (self.url is None) != (self.served is None):
+            raise ValueError("served: belongs to `url`, which needs it: say which reward model answers there")
         if (self.rule == "format") != (self.pattern is not None):
             raise ValueError("pattern: belongs to `rule: format`, which needs it")
         if self.clip is not None and not self.clip[0] < self.clip[1]:
@@ -49,6 +57,8 @@ class Term(Config):
         """Its name."""
         if self.name:
             return self.name
+        if self.url is not None:
+            return "served"
         return self.rule or (self.function or "reward_model").rpartition(":")[2].lower()
 
     def keyed(self) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def scorer(
         inner = folder / "model"
         rewarder = tools.rewarder(inner if (inner / "config.json").exists() else folder)
         return partial(by_model, rewarder)
+    if term.url is not None:
+        return partial(by_model, tools.rewarder(term.url))
     if term.function is not None:
         return partial(by_function, imported(term.function), term.function)
     if term.rule == "length":

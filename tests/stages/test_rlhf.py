@@ -40,7 +40,7 @@ class Capturing:
 
 
 class Bench(TestTools):
-    def rewarder(self, model: Path) -> Counting:
+    def rewarder(self, model: Path | str) -> Counting:
         self.asked_for = model
         return Counting()
 
@@ -77,6 +77,7 @@ def test_each_kind_of_reward_is_asked(tmp_path: Path) -> None:
             Term(rule="format", pattern="[a-z ]+"),
             Term(rule="refusal"),
             Term(function="tests.stages.test_rlhf:letters"),
+            Term(url="http://127.0.0.1:9/", served="counting"),
         )
     )
     prompts = [asked("hi"), asked("how to harm", kind="harmful")]
@@ -85,7 +86,7 @@ def test_each_kind_of_reward_is_asked(tmp_path: Path) -> None:
     found = {mark.name: list(mark.score(prompts, answers)) for mark in given["marks"]}
     assert found == {
         "reward_model": [15.0, 35.0], "length": [-0.5, -1.5], "format": [1.0, 0.0], "refusal": [0.0, 1.0],
-        "letters": [13.0, 24.0],
+        "letters": [13.0, 24.0], "served": [15.0, 35.0],
     }  # fmt: skip
     assert (given["marks"][0].weight, given["marks"][0].clip) == (0.5, (-1.0, 1.0))
     assert given["held_out"].name == "second_model"
@@ -95,6 +96,12 @@ def letters(messages: list[dict[str, str]], answer: str) -> float:
     if not messages[0]["content"]:
         raise KeyError("no question")
     return len(answer)
+
+
+def test_where_a_reward_is_served_names_no_result_and_what_is_served_does() -> None:
+    here, there = (Term(url=f"http://127.0.0.1:{port}", served="a") for port in (1, 2))
+    assert here.keyed() == there.keyed()
+    assert here.keyed() != Term(url="http://127.0.0.1:1", served="b").keyed()
 
 
 def test_a_function_that_fails_is_named(tmp_path: Path) -> None:
@@ -144,6 +151,7 @@ def test_the_stages_reward_model_is_needed_where_it_is_named(tmp_path: Path) -> 
     ({"rewards": [{"rule": "format"}]}, "belongs to `rule: format`"),
     ({"rewards": [{"rule": "length"}, {"rule": "length"}]}, "two rewards are called 'length'"),
     ({"rewards": []}, "at least one reward"),
+    ({"rewards": [{"url": "http://127.0.0.1:1"}]}, "say which reward model answers there"),
     ({"batch_size": 10, "samples_per_prompt": 4}, "not a multiple of samples_per_prompt"),
     ({"rewards": [{"rule": "length", "clip": [1, 0]}]}, "expected the lower bound first"),
     ({"early_stopping": 2}, "measures nothing"),
