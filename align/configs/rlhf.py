@@ -19,7 +19,7 @@ class Term(Config):
     unkeyed: ClassVar[frozenset[str]] = frozenset({"url"})
 
     url: str | None = Field(None, pattern=r"^https?://")
-    """Where `align score MODEL --serve` answers. Its place is no part of the result; `served` says what stands there."""
+    """Where `align score MODEL --serve` answers. Its place is no part of a result; `served` says what is there."""
     served: str | None = None
     """What is served at `url`, a name or digest of your own: another name is another reward."""
     model: Literal["stage"] | LocalPath | None = None
