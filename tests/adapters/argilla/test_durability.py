@@ -85,7 +85,7 @@ def test_three_at_full_speed_while_one_pulls_and_copies_are_made(argilla: Argill
 
 @pytest.mark.slow
 def test_three_at_full_speed_for_long(argilla: Argilla, tmp_path: Path) -> None:
-    three_at_full_speed(argilla, 700, tmp_path)
+    three_at_full_speed(argilla, 250, tmp_path)
 
 
 def signed_in(url: str, who: Account) -> str:
@@ -150,7 +150,7 @@ def test_a_kill_under_load_loses_no_acknowledged_answer_and_signs_nobody_out(tmp
 def test_five_kills_under_load_lose_no_acknowledged_answer(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     try:
-        killed_under_load(home, 150, kills=5)
+        killed_under_load(home, 70, kills=5)
     finally:
         if running(home):
             down(home)
