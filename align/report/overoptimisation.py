@@ -99,10 +99,16 @@ def _sentences(looks: Sequence[Way], curve: Gao | None, alarms: Mapping[str, Any
     for name, word in words.items():
         if name in alarms:
             found.append(f"Answers have become {word} since step {alarms[name]['best']} ({alarms[name]['fall']:+.3f}).")
-    if curve is not None and curve.peak is not None and last.kl > 0:
+    if curve is not None:
+        reach = max(look.kl for look in looks)
+        peak = curve.peak
+        # a peak far beyond what was seen is the formula's, not the policy's
+        where = (
+            f"peaks at {peak:.3g} nats" if peak is not None and peak <= 2 * reach else "has no peak near what was seen"
+        )
         found.append(
             f"Gao et al.'s curve through the looks, R = d({curve.alpha:.3f} - {curve.beta:.3f} ln d) with d = √KL, "
-            f"leaves {curve.residual:.3f} and peaks at {curve.peak:.3g} nats."
+            f"leaves {curve.residual:.3f} and {where}."
         )
     return found
 
