@@ -103,9 +103,7 @@ def _sentences(looks: Sequence[Way], curve: Gao | None, alarms: Mapping[str, Any
         reach = max(look.kl for look in looks)
         peak = curve.peak
         # a peak far beyond what was seen is the formula's, not the policy's
-        where = (
-            f"peaks at {peak:.3g} nats" if peak is not None and peak <= 2 * reach else "has no peak near what was seen"
-        )
+        where = f"peaks at {peak:.3g} nats" if peak is not None and peak <= 2 * reach else "has no peak near by"
         found.append(
             f"Gao et al.'s curve through the looks, R = d({curve.alpha:.3f} - {curve.beta:.3f} ln d) with d = √KL, "
             f"leaves {curve.residual:.3f} and {where}."
