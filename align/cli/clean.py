@@ -33,6 +33,7 @@ def clean(arguments: argparse.Namespace) -> int:
     doomed += [path for path in store.partials() if path.with_suffix("") not in needed]
     doomed += [path for path in store.unreadable() if path not in needed]
     doomed += list(store.litter())
+    doomed += _shelves(store, needed)
     total = 0
     for path in doomed:
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
@@ -59,6 +60,17 @@ def clean(arguments: argparse.Namespace) -> int:
 def _needed(store: Store, runs: Mapping[str, dict[str, Any]]) -> set[Path]:
     places = {store.place(s["stage"], s["key"]) for run in runs.values() for s in _stands_on(run)}
     return {place for place in places if place.exists() or place.with_suffix(".partial").exists()}
+
+
+def _shelves(store: Store, needed: set[Path]) -> list[Path]:
+    """Answers kept for further runs that no artifact in need was drawn with; none while a run is unfinished."""
+    if any(path.with_suffix("") in needed for path in store.partials()):
+        return []
+    used: set[str] = set()
+    for artifact in store.artifacts():
+        if artifact.path in needed:
+            used |= set((artifact.manifest.get("figures") or {}).get("generate.shelves", ()))
+    return [path for path in sorted((store.root / "shelves").glob("*")) if path.is_dir() and path.name not in used]
 
 
 def _stands_on(run: dict[str, Any]) -> list[dict[str, Any]]:

@@ -72,6 +72,7 @@ def run(config: GenerateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
         for part in wanted:
             name = shelf_name(part, inputs["model"].digest, sampler, seed=tools.seed, dtype=tools.runtime.dtype)
             shelves.append(Shards(tools.shelf(name), key=lambda row: str(row["prompt_id"])))
+        tools.figure("generate.shelves", [shelf.folder.name for shelf in shelves])
         draw(prompts, wanted, shelves, sampler, tools)
         tally = Tally()
         missing: list[dict[str, Any]] = []
@@ -311,3 +312,8 @@ class Pace:
             figures["prefix_cache_hit_share"] = round(shared / read, 4)
         for name, value in figures.items():
             tools.figure(f"generate.{name}", value)
+        if "version" in told or "api" in told:
+            said = f"{self.n_answers:,} answers to {self.n_prompts:,} prompts by {told['engine']}"
+            shared_text = f", {figures['prefix_cache_hit_share']:.0%} of prompt tokens shared" if read else ""
+            tools.note(f"{said}: {figures['prompts_per_s']:,g} prompts/s, {figures['tokens_per_s']:,g} tokens/s"
+                       f"{shared_text}; preflight: {told.get('preflight', 'not reached')}")  # fmt: skip

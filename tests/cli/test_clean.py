@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from align.cli.clean import _shelves
 from align.errors import Waiting
 from align.store import locks
-from align.store.artifacts import torn
+from align.store.artifacts import Store, torn
 from align.store.fingerprint import Digests
 from tests.cli.conftest import Align
 from tests.runner.conftest import Place
@@ -76,3 +77,17 @@ def test_clean_touches_nothing_in_a_folder_that_is_no_store(tmp_path: Path, alig
     code, _, err = align("clean", "--store", tmp_path / "letters", "--yes")
     assert code == 2
     assert "no store of align's" in err
+
+
+def test_kept_answers_stay_as_long_as_a_recipe_stands_on_them(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with store.making("generate", "k" * 64, "generate") as place:
+        (place.out / "candidates.jsonl").write_text("")
+        (store.root / "shelves" / "used").mkdir(parents=True)
+        (store.root / "shelves" / "idle").mkdir()
+        final = place.final
+        assert _shelves(store, {final}) == [], "it may still be drawing"
+        manifest = {"step": "generate", "key": "k" * 64, "figures": {"generate.shelves": ["used"]}}
+        artifact = store.seal(place, manifest)
+    assert _shelves(store, {artifact.path}) == [store.root / "shelves" / "idle"]
+    assert [path.name for path in _shelves(store, set())] == ["idle", "used"]
