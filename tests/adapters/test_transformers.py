@@ -75,7 +75,9 @@ def test_a_continuation_is_scored_as_a_plain_reading_scores_it(folder: Path) -> 
 def test_a_token_that_joins_context_and_option_counts_as_the_options(folder: Path) -> None:
     tokenizer = load_tokenizer(folder)
     joined, first = continuation(ScoreRequest("Ada li", "ves in Paris."), tokenizer, [])
-    assert tokenizer.decode(joined[first:]).strip() == "lives in Paris.", "the token `lives` is one, and is scored whole"
+    assert tokenizer.decode(joined[first:]).strip() == "lives in Paris.", (
+        "the token `lives` is one, and is scored whole"
+    )
     apart, first = continuation(ScoreRequest("Ada", " lives in Paris."), tokenizer, [])
     assert tokenizer.decode(apart[first:]).strip() == "lives in Paris."
     assert joined == apart, "what is read is the whole text, wherever it was cut"
