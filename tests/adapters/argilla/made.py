@@ -66,7 +66,7 @@ class Annotator:
     """Somebody with an account, at work."""
 
     def __init__(self, url: str, key: str) -> None:
-        self.http = httpx.Client(base_url=url, headers={"X-Argilla-Api-Key": key}, timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=url, headers={"X-Argilla-Api-Key": key}, timeout=300, trust_env=False)
 
     def records(self, dataset_id: str, **query: Any) -> list[dict[str, Any]]:
         """What the page would offer, and nothing else."""
@@ -91,11 +91,11 @@ class Annotator:
         return len(records)
 
     def says_all(self, said: Mapping[str, dict[str, Any]]) -> None:
-        """Answer many records, a hundred in a call."""
+        """Answer many records, fifty in a call."""
         items = [
             {"record_id": record, "status": "submitted", "values": {k: {"value": v} for k, v in values.items()}}
             for record, values in said.items()
         ]
-        for start in range(0, len(items), 100):
-            reply = self.http.post("/api/v1/me/responses/bulk", json={"items": items[start : start + 100]})
+        for start in range(0, len(items), 50):
+            reply = self.http.post("/api/v1/me/responses/bulk", json={"items": items[start : start + 50]})
             assert not [one for one in reply.raise_for_status().json()["items"] if one.get("error")]
