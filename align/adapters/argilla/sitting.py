@@ -19,8 +19,8 @@ from align.records import Candidate, Judgment, Ordering, Prompt
 from align.testbed.people import assigned, judge, panel
 from align.testbed.truth import KINDS
 
-ANSWERS = 100
-"""In one call: what Argilla takes."""
+ANSWERS = 50
+"""In one call; Argilla takes a hundred, and a busy server is slow with them."""
 
 
 def sit(
