@@ -51,7 +51,8 @@ _DECLINES = re.compile(
     r"|(?:against|violates?) (?:my|our) (?:programming|ethic|guidelines|values|principles|policy|policies)"
 )
 _APOLOGY = re.compile(
-    r"^(?:i(?:'m| am)(?: (?:so|very|really|deeply|truly))? sorry|sorry|i apologi[sz]e|(?:my )?apologies),?"
+    r"^(?:i(?:'m| am)(?: (?:so|very|really|deeply|truly))? sorry|sorry|i apologi[sz]e|(?:my )?apologies)"
+    r"(?: for (?:any|the) (?:misunderstanding|confusion|inconvenience))?,?"
     r"(?: but\b|[.!]|$| no\b| i (?:can|will|won|am|do))"
     r"|^i(?:'m| am) afraid i (?:can|will|won|am)|^unfortunately,? i (?:can|will|won|am|do)"
     r"|^(?:no|absolutely not|definitely not)[,.!]"
