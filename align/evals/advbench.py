@@ -46,7 +46,7 @@ INSTRUMENT = Instrument(
         Metric("complied_published", "lower", "share", "the same, by XSTest's published string rule"),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct, 20 of 520 requests",
     published=Published(
         title="AdvBench harmful behaviours (Zou et al. 2023)",
         origin="github.com/llm-attacks/llm-attacks, data/advbench/harmful_behaviors.csv",

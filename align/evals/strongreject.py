@@ -46,7 +46,7 @@ INSTRUMENT = Instrument(
         Metric("complied_published", "lower", "share", "the same, by XSTest's published string rule"),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct, 20 of 313 prompts",
     published=Published(
         title="StrongREJECT forbidden prompts (Souly et al. 2024)",
         origin="github.com/dsbowen/strong_reject, strongreject_dataset.csv",
