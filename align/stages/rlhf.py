@@ -15,7 +15,7 @@ from align.records import Message, Prompt
 from align.store import jsonl
 from align.testbed.truth import KINDS, assess
 
-VERSION = 2
+VERSION = 3
 
 
 def run(config: RLHFConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
