@@ -36,14 +36,18 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     state = command("status", "say where it is, and how far each data set and each annotator is")
     state.add_argument("--json", action="store_true", help="print JSON")
     people = command("users", "list accounts, or make some: `users add alice bob`")
-    people.add_argument("action", nargs="?", choices=("add",))
-    people.add_argument("names", nargs="*", metavar="NAME")
-    kinds = people.add_mutually_exclusive_group()
+    people.add_argument("--json", action="store_true", help="print JSON")
+    people.set_defaults(names=None)
+    add = people.add_subparsers(title="commands", metavar="COMMAND").add_parser("add", help="make accounts")
+    add.add_argument("names", nargs="+", metavar="NAME")
+    kinds = add.add_mutually_exclusive_group()
     kinds.add_argument("--simulated", action="store_const", dest="kind", const="simulated", default="human",
                        help="accounts that scripts use: their judgments are marked so for ever")  # fmt: skip
     kinds.add_argument("--judge", action="store_const", dest="kind", const="judge", help="accounts that models use")
-    people.add_argument("--workspace", metavar="NAME", help="whose data sets they see (default: align)")
-    people.add_argument("--json", action="store_true", help="print JSON")
+    add.add_argument("--workspace", metavar="NAME", help="whose data sets they see (default: align)")
+    # said before `add` or after it
+    add.add_argument("--home", type=Path, metavar="FOLDER", default=argparse.SUPPRESS, help="where Argilla is kept")
+    add.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     copy = command("backup", "make a whole copy while people work; `--home` on the copy brings it up")
     copy.add_argument("folder", type=Path, metavar="FOLDER", help="must not exist yet")
     bring = command("import", "read a data set that somebody labelled at any Argilla into records of ours")
@@ -117,13 +121,10 @@ def users(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from align.adapters.argilla import accounts
-    from align.errors import UsageError
 
     home = _home(arguments)
-    if arguments.action is None:
+    if arguments.names is None:
         found = accounts.users(home)
-    elif not arguments.names:
-        raise UsageError("users add: whom? give at least one name")
     else:
         found = accounts.add_users(home, arguments.names, arguments.kind, workspace=arguments.workspace)
     if arguments.json:

@@ -100,7 +100,8 @@ def test_accounts_are_listed_with_their_kinds_and_without_their_keys(align: Alig
     code, _, err = align("argilla", "users", "add", "script", "--home", home)
     assert code == 2
     assert err.startswith("align: script: is a simulated account and stays one")
-    assert align("argilla", "users", "add", "--home", home)[0] == 2
+    made = told(align("argilla", "users", "--home", home, "add", "--simulated", "early", "late", "--json"))
+    assert [(one["username"], one["kind"]) for one in made] == [("early", "simulated"), ("late", "simulated")]
 
 
 def test_a_backup_says_what_it_holds(align: Align, argilla: Argilla, tmp_path: Path) -> None:
@@ -128,7 +129,9 @@ def test_a_home_that_cannot_be_written_is_one_line(align: Align, tmp_path: Path)
     assert "file/home" in err
 
 
-@pytest.mark.parametrize("words", [("users", "remove", "x"), ("sideways",), ("up", "--port", "many"), ("backup",)])
+@pytest.mark.parametrize(
+    "words", [("users", "remove", "x"), ("users", "add"), ("sideways",), ("up", "--port", "many"), ("backup",)]
+)
 def test_commands_that_there_are_not_are_refused(align: Align, words: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as caught:
         align("argilla", *words)
