@@ -6,7 +6,9 @@ from random import Random
 
 import pytest
 
-from align.evals import people_win_rate, summary
+from align.configs import GateConfig, Margin
+from align.evals import gates, people_win_rate, summary
+from align.evals.comparisons import Measured
 from align.evals.evidence import Duel, Evidence
 from align.evals.people_win_rate import INSTRUMENT, without_each
 from align.preference.asking import ABSENT, EQUAL
@@ -105,3 +107,24 @@ def test_one_persons_taste_shows_when_they_are_left_out() -> None:
     duels = [duel(f"{i}", "ours", "theirs", "theirs") for i in range(10)]
     assert without_each(duels) == {"p0": 0.0, "p1": 0.5, "p2": 0.5}
     assert without_each([duel("a", "ours")]) == {}
+
+
+def gated(*duels: Duel) -> tuple[str, str]:
+    rows = INSTRUMENT.score(Evidence(model="tuned", duels=duels))
+    margin = Margin(metric="people_win_rate.raw", against=None, at_least=0.5)
+    results = {("tuned", "people_win_rate"): Measured("tuned", "people_win_rate", rows, outputs="o")}
+    (verdict,) = gates.judge(GateConfig(margins=(margin,)), results)
+    return verdict.verdict, verdict.why
+
+
+def test_the_gate_reads_it_like_any_measurement_and_unread_verdicts_are_an_error() -> None:
+    won = [duel(f"w{i}", "ours", "ours") for i in range(80)]
+    lost = [duel(f"l{i}", "theirs", "theirs") for i in range(80)]
+    assert gated(*won, *lost[:20])[0] == "pass"
+    assert gated(*won[:20], *lost)[0] == "fail"
+    word, why = gated(*won[:40], *lost[:36])
+    assert word == "inconclusive"
+    assert "would" in why
+    unread = [Duel(f"u{i}", OURS, ()) for i in range(10)]
+    assert gated(*won, *unread) == ("error", "only 80 of 90 items could be scored (at least 98% are needed)")
+    assert gated(*unread)[0] == "error"
