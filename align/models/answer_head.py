@@ -128,8 +128,9 @@ class AnswerHead(torch.autograd.Function):  # type: ignore[misc]
         shape: HeadShape = ctx.shape
         needs_h, needs_w, needs_b = ctx.needs_input_grad[:3]
         dh_RC = torch.empty_like(h_RC) if needs_h else None
-        dw_VC = torch.zeros_like(w_VC) if needs_w else None
-        db_V = torch.zeros_like(b_V) if needs_b else None
+        # over chunks, sums are wide: rounded to half precision at every chunk they would drift
+        dw_VC = torch.zeros_like(w_VC, dtype=ctx.wide) if needs_w else None
+        db_V = torch.zeros_like(b_V, dtype=ctx.wide) if needs_b else None
         for i, rows in enumerate(chunks(len(t_R), w_VC.shape[0], ctx.wide)):
             g_r1 = grad_R[rows, None].to(ctx.wide) * (shape.scale / shape.temperature)
             if kept and shape.softcap is None:
@@ -147,10 +148,11 @@ class AnswerHead(torch.autograd.Function):  # type: ignore[misc]
             if dh_RC is not None:
                 torch.mm(d_rV, w_VC, out=dh_RC[rows])
             if dw_VC is not None:
-                dw_VC.addmm_(d_rV.t(), h_RC[rows])
+                dw_VC += torch.mm(d_rV.t(), h_RC[rows])
             if db_V is not None:
-                db_V += d_rV.sum(0)
-        return dh_RC, dw_VC, db_V, None, None, None
+                db_V += d_rV.sum(0, dtype=ctx.wide)
+        dw_VC = None if dw_VC is None else dw_VC.to(w_VC.dtype)
+        return dh_RC, dw_VC, None if db_V is None else db_V.to(b_V.dtype), None, None, None
 
 
 def chunks(n: int, vocabulary: int, dtype: torch.dtype) -> list[slice]:

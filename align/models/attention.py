@@ -158,8 +158,10 @@ class Blocked(torch.autograd.Function):  # type: ignore[misc]
         g_HTD = grad[0].transpose(0, 1).to(value.dtype)
         # laid out as the projections wrote them: tokens outside, heads inside
         dq_HTD = torch.empty(tokens, heads, width, dtype=query.dtype).transpose(0, 1)
-        dk_KTD = torch.zeros(tokens, kept, width, dtype=key.dtype).transpose(0, 1)
-        dv_KTD = torch.zeros(tokens, kept, v_KTD.shape[-1], dtype=value.dtype).transpose(0, 1)
+        # a prompt's keys are added to by every block of queries and every answer, which half precision would round
+        wide = torch.promote_types(key.dtype, torch.float32)
+        dk_KTD = torch.zeros(tokens, kept, width, dtype=wide).transpose(0, 1)
+        dv_KTD = torch.zeros(tokens, kept, v_KTD.shape[-1], dtype=wide).transpose(0, 1)
         remaining = iter(shares)
         for segment in ctx.pack.segments:
             k_KSD, v_KSD = keys_of(segment, k_KTD), keys_of(segment, v_KTD)
@@ -174,7 +176,7 @@ class Blocked(torch.autograd.Function):  # type: ignore[misc]
                 d_KnS = torch._softmax_backward_data(d_KnS, p_KnS, -1, p_KnS.dtype).mul_(ctx.scale)
                 dq_HTD[:, place] = torch.bmm(d_KnS, k_KSD[:, first:last]).view(heads, n, width)
                 spread(dk_KTD, segment, first, torch.bmm(d_KnS.transpose(1, 2), q_KnD))
-        return dq_HTD[None], dk_KTD[None], dv_KTD[None], None, None, None
+        return dq_HTD[None], dk_KTD[None].to(key.dtype), dv_KTD[None].to(value.dtype), None, None, None
 
 
 def scores(q_KnD: torch.Tensor, k_KSD: torch.Tensor, scale: float) -> torch.Tensor:

@@ -17,15 +17,23 @@ from align.errors import TrainingError
 from align.store import jsonl
 from align.training.order import balanced
 from align.training.trainer import TransformersTrainer
-from tests.training.tiny import Place, World
+from tests.training.tiny import Place, World, killed
 
 TRAINER = TransformersTrainer()
 
 
-def logged(world: World, folder: Path, config: Any, *, processes: int, sharding: str = "none") -> list[dict[str, Any]]:
+def logged(
+    world: World,
+    folder: Path,
+    config: Any,
+    *,
+    processes: int,
+    sharding: str = "none",
+    dies: tuple[str, int] | None = None,
+) -> list[dict[str, Any]]:
     out = folder / f"out{processes}"
     out.mkdir(parents=True, exist_ok=True)
-    place = Place(folder / f"work{processes}")
+    place = Place(folder / f"work{processes}", dies=dies)
     place.runtime = RuntimeConfig.model_validate(
         {"device": "cpu", "dtype": "float32", "threads": 1, "processes": processes, "sharding": sharding}
     )
@@ -99,3 +107,16 @@ def test_sharding_that_would_be_left_out_in_silence_is_refused(world: World, tmp
     for sharding, processes, says in (("fsdp2", 1, "there is 1 process"), ("zero2", 1, "there is 1 process")):
         with pytest.raises(TrainingError, match=says):
             logged(world, tmp_path / sharding, DPOConfig(batch_size=4), processes=processes, sharding=sharding)
+
+
+@pytest.mark.slow
+def test_a_run_in_two_processes_that_is_killed_goes_on_from_its_last_whole_checkpoint(
+    world: World, tmp_path: Path
+) -> None:
+    config = DPOConfig(learning_rate=1e-3, batch_size=4, epochs=2, checkpoint_every=2)
+    whole = logged(world, tmp_path / "whole", config, processes=2)
+    broken = tmp_path / "broken"
+    assert killed(lambda: logged(world, broken, config, processes=2, dies=("dpo", 3)))
+    assert [path.name for path in (broken / "work2" / "checkpoints").iterdir()] == ["checkpoint-2"]
+    again = logged(world, broken, config, processes=2)
+    assert again == whole
