@@ -113,10 +113,12 @@ def test_sharding_that_would_be_left_out_in_silence_is_refused(world: World, tmp
 def test_a_run_in_two_processes_that_is_killed_goes_on_from_its_last_whole_checkpoint(
     world: World, tmp_path: Path
 ) -> None:
-    config = DPOConfig(learning_rate=1e-3, batch_size=4, epochs=2, checkpoint_every=2)
+    config = DPOConfig(learning_rate=1e-3, batch_size=4, epochs=10, checkpoint_every=2)
     whole = logged(world, tmp_path / "whole", config, processes=2)
     broken = tmp_path / "broken"
     assert killed(lambda: logged(world, broken, config, processes=2, dies=("dpo", 3)))
-    assert [path.name for path in (broken / "work2" / "checkpoints").iterdir()] == ["checkpoint-2"]
+    # the ranks end with the process that launched them, a step or two later
+    assert any((broken / "work2" / "checkpoints").glob("checkpoint-*/whole.json"))
+    assert not (broken / "out2" / "model").exists()
     again = logged(world, broken, config, processes=2)
     assert again == whole
