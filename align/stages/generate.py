@@ -186,7 +186,10 @@ def seeds_of(prompt_id: str, samples: range, *, seed: int, consecutive: bool) ->
 
 def sample_seed(seed: int, prompt_id: str, sample: int) -> int:
     """From 0 to 2^31 - 1; it depends on these three alone."""
-    digest = hashlib.sha256(canonical(["sample", seed, prompt_id, sample]).encode("utf-8")).digest()
+    # the canonical JSON of these four, written out: a name is hexadecimal, so nothing in it is escaped
+    plain = f'["sample",{seed},"{prompt_id}",{sample}]' if prompt_id.isalnum() and prompt_id.isascii() else None
+    named = plain or canonical(["sample", seed, prompt_id, sample])
+    digest = hashlib.sha256(named.encode("utf-8")).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 
