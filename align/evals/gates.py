@@ -101,7 +101,10 @@ def _no_worse(margin: Margin, bound: float, config: GateConfig, results: Results
     if problem or isinstance(pair.difference, str):
         return say("error", problem or str(pair.difference))
     if margin.relative:
-        bound *= abs(statistics.mean([row.value for row in old if row.value is not None]).value)
+        before = summary.estimate(pair.metric, old)
+        if isinstance(before, str):
+            return say("error", before)
+        bound *= abs(before.value)
         say = replace(say, margin=bound)
     better = margin.direction or pair.metric.better
     found = pair.difference if better != "higher" else _negated(pair.difference)

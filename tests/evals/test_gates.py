@@ -405,3 +405,12 @@ def test_a_strict_line_fails_whatever_is_surely_worse() -> None:
     new, old = shares(worse=12, better=0, n=400)
     assert line(Margin(metric="facts.accuracy", at_most_worse=0.1), new, old).verdict == "pass"
     assert line(Margin(metric="facts.accuracy", at_most_worse=0.1, strict=True), new, old).verdict == "fail"
+
+
+def test_a_relative_line_is_a_share_of_what_the_other_has() -> None:
+    old = [8.0 + i % 5 for i in range(200)]
+    longer = Margin(metric="length.words", at_most_worse=0.25, relative=True, direction="lower")
+    for shift, word in ((1.0, "pass"), (4.0, "fail"), (-4.0, "pass")):
+        found = line(longer, [value + shift + (i % 3 - 1) / 2 for i, value in enumerate(old)], old)
+        assert found.margin == pytest.approx(2.5), "a quarter of ten words"
+        assert found.verdict == word, shift

@@ -26,7 +26,8 @@ def test_a_metric_has_one_name_and_an_instrument_says_what_is_wrong_with_it() ->
 
 def test_the_default_gate_asks_for_metrics_that_exist_and_have_a_better_side() -> None:
     for margin in margins.DEFAULT_MARGINS:
-        assert margin.direction or instruments.metric(margin.metric).better != "neither", margin.metric
+        sided = margin.direction or instruments.metric(margin.metric).better != "neither"
+        assert sided or margin.metric.startswith("discrim_eval."), "a coefficient may change neither way"
 
 
 def test_the_listing_shows_every_instrument_and_never_says_it_ran_when_it_did_not() -> None:
