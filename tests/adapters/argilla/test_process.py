@@ -217,6 +217,8 @@ def test_a_start_over_an_older_argilla_keeps_a_copy_of_its_database(tmp_path: Pa
     up(home, port=0)
     down(home)
     downgrade = (
+        "import sys, types; m = types.ModuleType('argilla_server.contexts.hub'); sys.modules[m.__name__] = m; "
+        "m.HubDataset = m.HubDatasetExporter = object; "
         "from alembic import command; from alembic.config import Config; "
         "from argilla_server.database import ALEMBIC_CONFIG_FILE as f; command.downgrade(Config(f), '660d6c6b3360')"
     )
