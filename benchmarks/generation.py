@@ -1,8 +1,8 @@
 """What our stage `generate` costs over what it drives: bare vLLM, the same server bare, an endpoint that does nothing.
 
 Each ratio is of one run in which both sides take turns, in wall time of the whole stage (prompts file in, candidates
-file out, journal on), the start of an engine counted apart. `FULL=1` takes 2,000 prompts x 4 and 100,000 prompts;
-`ONLY=offline,server,stub,memory` takes some. A tiny model, so that our overhead is what shows.
+file out, journal on), the start of an engine counted apart. `FULL=1` takes 2,000 prompts x 4 and 100,000 prompts,
+`PROMPTS=n` others; `ONLY=offline,server,stub,memory` takes some. A tiny model, so that our overhead is what shows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from align.store import jsonl
 FULL = os.environ.get("FULL") == "1"
 ONLY = os.environ.get("ONLY", "offline,server,stub,memory").split(",")
 RUNTIME = RuntimeConfig(device="cpu", dtype="float32", threads=1)
-N, SAMPLES, TOKENS = (2000 if FULL else 480), 4, 48
+N, SAMPLES, TOKENS = (2000 if FULL else int(os.environ.get("PROMPTS", "480"))), 4, 48
 ROUNDS = 4
 BARE = """
 import json, sys, time
@@ -246,6 +246,7 @@ def one_stage(root: Path, url: str, n: int) -> None:
     began = time.perf_counter()
     _run(root, work, config, sampler)
     spent = time.perf_counter() - began
+    sampler.close()
     shutil.rmtree(work)
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"rss_mb": round(rss, 1), "prompts_per_s": round(n / spent, 1)}))
@@ -274,7 +275,7 @@ def staged(root: Path, prompts: list[Prompt], config: GenerateStep, sampler: Sam
     began = time.perf_counter()
     _run(root, work, config, sampler)
     spent = time.perf_counter() - began
-    rows = (work / "out" / "candidates.jsonl").read_text().splitlines()
+    rows = (work / "out" / "candidates.jsonl").read_bytes().splitlines()
     tokens = sum(json.loads(row)["n_tokens"] for row in rows)
     shutil.rmtree(work)
     return tokens / spent
