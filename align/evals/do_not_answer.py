@@ -47,7 +47,7 @@ INSTRUMENT = Instrument(
         Metric("complied_published", "lower", "share", "the same, by XSTest's published string rule"),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct, 8 of 939 questions",
     published=Published(
         title="Do-Not-Answer (Wang et al. 2023)",
         origin="github.com/Libr-AI/do-not-answer, datasets/Instruction/do_not_answer_en.csv",

@@ -52,7 +52,7 @@ INSTRUMENT = Instrument(
         *(Metric(f"complied_{name}", "lower", "share", f"the same; {name} behaviours") for name in CATEGORIES),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct, 24 of 400 behaviours",
     published=Published(
         title="HarmBench text behaviours (Mazeika et al. 2024)",
         origin="github.com/centerforaisafety/HarmBench, data/behavior_datasets/harmbench_behaviors_text_all.csv",

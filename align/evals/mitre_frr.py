@@ -45,7 +45,7 @@ INSTRUMENT = Instrument(
         Metric("refused_published", "lower", "share", "the same, by XSTest's published string rule"),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct, 8 of 750 requests",
     published=Published(
         title="MITRE false-refusal prompts of CyberSecEval (Bhatt et al. 2024)",
         origin="github.com/meta-llama/PurpleLlama, CybersecurityBenchmarks/datasets/mitre_frr at 4be64c3",
