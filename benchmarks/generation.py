@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -248,7 +247,9 @@ def one_stage(root: Path, url: str, n: int) -> None:
     spent = time.perf_counter() - began
     sampler.close()
     shutil.rmtree(work)
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # not ru_maxrss, which a process inherits from the one that started it
+    status = Path("/proc/self/status").read_text()
+    rss = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     print(json.dumps({"rss_mb": round(rss, 1), "prompts_per_s": round(n / spent, 1)}))
 
 
