@@ -129,7 +129,6 @@ def test_a_learning_rate_without_a_dot_is_a_number(place: Place, written: str) -
         (RECIPE + "sft: {}\n", "sft: there are no demonstrations; give data.demonstrations"),
         (RECIPE.replace("dpo_accuracy", "utility"), "evaluate.instruments: `utility` reads the testbed's truth"),
         (RECIPE.replace("preferences", "prompts"), "label.desk: `simulated` annotators know the testbed's truth only"),
-        (RECIPE + "method: rlhf\n", "method: rlhf is not built yet"),
     ],
 )
 def test_a_recipe_whose_inputs_cannot_be_met_is_refused_before_any_work(place: Place, text: str, said: str) -> None:
