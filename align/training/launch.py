@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -107,7 +108,7 @@ def _listen(command: list[str], environment: Mapping[str, str], workshop: Worksh
                     bars[said["what"]].advance(said["advance"], said["note_beside"])
         if process.wait() and fault is None:
             errors.seek(0)
-            named = [line for line in errors.read().splitlines() if "Error" in line]
+            named = [line for line in errors.read().splitlines() if re.match(r"(\[rank\d+\]: )?\w[\w.]*Error: ", line)]
             last = (named or tail[-1:] or ["no word of why"])[0].strip()[:300]
             fault = f"a training process ended with {process.returncode}: {last}"
         return fault

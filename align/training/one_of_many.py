@@ -65,6 +65,16 @@ def run(job: dict[str, Any]) -> None:
     method(config, paths["model"], paths["data"], paths["held_out"], paths["out"], part, kept)
 
 
+def know_numbered_cpus() -> None:
+    """Let torch read a checkpoint's optimizer to `cpu:1`, as transformers asks of a CPU process; torch knows `cpu`."""
+    import torch
+
+    torch.serialization.register_package(
+        5, lambda storage: None, lambda storage, place: storage if place.startswith("cpu:") else None
+    )
+
+
 if __name__ == "__main__":
     launch.die_with_parent()
+    know_numbered_cpus()
     raise SystemExit(launch.told(lambda: run(json.loads(Path(sys.argv[1]).read_text("utf-8")))))
