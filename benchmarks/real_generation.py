@@ -1,6 +1,7 @@
 """The real chat model's candidates: vLLM on CPU beside our transformers engine, on the same 200 prompts.
 
-`python benchmarks/real_generation.py PART [PROMPTS [TOKENS]]`, where PART is `greedy` (equality, 200 prompts, one answer each) or `warm`
+`python benchmarks/real_generation.py PART [PROMPTS [TOKENS]]`, where PART is `greedy` (equality, 200 prompts, one
+answer each) or `warm`
 (tokens a second, 4 answers each, engines in turns). Prompts: XSTest's and openings of hh-rlhf, from ../shared/data. The
 last line is one JSON object; texts are not printed.
 """

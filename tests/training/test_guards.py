@@ -248,9 +248,12 @@ def test_a_lack_of_memory_is_told_with_what_to_turn_down_and_other_errors_are_no
         MemoryError("1 TiB"),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 GB"),
     ):
-        with pytest.raises(
-            TrainingError, match=r"out of memory .*checkpoint is kept; lower micro_batch_size or max_tokens"
-        ), memory():
+        with (
+            pytest.raises(
+                TrainingError, match=r"out of memory .*checkpoint is kept; lower micro_batch_size or max_tokens"
+            ),
+            memory(),
+        ):
             raise error
     with pytest.raises(RuntimeError, match="shapes differ"), memory():
         raise RuntimeError("shapes differ")
