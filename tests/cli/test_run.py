@@ -74,7 +74,13 @@ def test_a_run_that_is_stopped_says_that_nothing_is_lost(place: Place, number: i
     os.mkfifo(place.folder / "candidates.jsonl")  # what nobody writes to is read for ever
     command = [sys.executable, "-m", "align.cli", *map(str, at(place, "run", "--until", "pair"))]
     child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        # where the tests run in the background, a shell has told them to ignore Ctrl-C, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not list(place.store.root.glob("prepare/*/manifest.json")) and time.monotonic() < deadline:

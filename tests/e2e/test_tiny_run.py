@@ -109,7 +109,7 @@ def test_a_run_killed_three_times_in_another_folder_ends_in_the_bytes_of_an_unbr
 
     killed_when("base/*.partial/work/**/checkpoint-*/trainer_state.json", folder)
     assert not list(store.glob("base/*/manifest.json"))
-    killed_when("generate/*.partial/work/answers.jsonl", folder, "--set", "generate.batch_size=8")
+    killed_when("shelves/*/*.jsonl", folder, "--set", "generate.batch_size=8")
     assert list(store.glob("sft/*/manifest.json"))
     assert not list(store.glob("generate/*/manifest.json"))
     died = align("run", "tiny.yaml", cwd=folder, env={**ELSEWHERE, "ALIGN_CRASH_AT": "dpo:manifest-written"})
