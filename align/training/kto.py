@@ -45,6 +45,7 @@ def kto(
 ) -> None:
     """Write `model/`, with LoRA also `adapter/`, `log.jsonl` and `summary.json`; the reference is `model`."""
     loop.ready(workshop.runtime)
+    loop.in_one_process(workshop, "a policy of `kto`")
     score_answers_only()
     policy, tokenizer, adapter = build(model, config, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
@@ -121,22 +122,7 @@ def table(
 def arguments(config: KTOConfig, pace: loop.Pace, workshop: Workshop, *, has_held_out: bool) -> TrlKTOConfig:
     """Our knobs, as TRL names them; every default of TRL's that would bite is set."""
     return TrlKTOConfig(
-        output_dir=str(loop.checkpoints_in(workshop)),
-        max_steps=pace.total,
-        per_device_train_batch_size=pace.micro,
-        per_device_eval_batch_size=pace.micro,
-        gradient_accumulation_steps=pace.accumulate,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule,
-        warmup_steps=pace.warmup,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        optim="adamw_torch_fused",
-        seed=workshop.seed,
-        data_seed=workshop.seed,
-        use_cpu=workshop.runtime.device == "cpu",
-        bf16=workshop.runtime.dtype == "bfloat16",
-        gradient_checkpointing=config.gradient_checkpointing,
+        **loop.shared(config, pace, workshop, has_held_out=has_held_out),
         max_length=None,
         beta=config.beta,
         loss_type=config.loss,
@@ -144,17 +130,5 @@ def arguments(config: KTOConfig, pace: loop.Pace, workshop: Workshop, *, has_hel
         undesirable_weight=config.undesirable_weight,
         precompute_ref_log_probs=True,
         disable_dropout=True,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if has_held_out else "no",
-        eval_steps=pace.eval_every,
-        eval_on_start=has_held_out,
-        prediction_loss_only=True,
-        save_strategy="steps",
-        save_total_limit=2,
-        **loop.checkpoints(config, pace, has_held_out=has_held_out),
-        report_to=loop.trackers(workshop),
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
     )

@@ -86,6 +86,48 @@ def checkpoints(config: TrainingConfig, pace: Pace, *, has_held_out: bool) -> di
     }
 
 
+def in_one_process(workshop: Workshop, what: str) -> None:
+    """Say so where more processes were asked for than this stage can use."""
+    if workshop.runtime.processes > 1:
+        workshop.note(f"{what} is trained in one process; runtime.processes is for sft and dpo")
+
+
+def shared(
+    config: TrainingConfig, pace: Pace, workshop: Workshop, *, has_held_out: bool, seed: int | None = None
+) -> dict[str, Any]:
+    """The knobs that every trainer of TRL's has, as TRL names them; every default of its that would bite is set."""
+    return {
+        "output_dir": str(checkpoints_in(workshop)),
+        "max_steps": pace.total,
+        "per_device_train_batch_size": pace.micro,
+        "per_device_eval_batch_size": pace.micro,
+        "gradient_accumulation_steps": pace.accumulate,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.schedule,
+        "warmup_steps": pace.warmup,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "optim": "adamw_torch_fused",
+        "seed": workshop.seed if seed is None else seed,
+        "data_seed": workshop.seed if seed is None else seed,
+        "use_cpu": workshop.runtime.device == "cpu",
+        "bf16": workshop.runtime.dtype == "bfloat16",
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "steps" if has_held_out else "no",
+        "eval_steps": pace.eval_every,
+        "eval_on_start": has_held_out,
+        "prediction_loss_only": True,
+        "save_strategy": "steps",
+        "save_total_limit": 2,
+        **checkpoints(config, pace, has_held_out=has_held_out),
+        "report_to": trackers(workshop),
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+    }
+
+
 def trackers(workshop: Workshop) -> list[str]:
     """Names of the trackers that transformers reports to; BackendError where one is not installed.
 

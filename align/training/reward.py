@@ -87,8 +87,7 @@ def reward(config: RewardConfig, model: Path | None, train: Files, test: Files, 
         given(config, out, workshop)
         return
     assert model is not None, "the plan gives a reward model what it begins as"
-    if workshop.runtime.processes > 1:
-        workshop.note("a reward model is trained in one process; runtime.processes is for sft and dpo")
+    loop.in_one_process(workshop, "a reward model")
     loop.ready(workshop.runtime)
     scorer, tokenizer = new_reward(
         model, init_std=config.init_std, seed=seed_of(config, workshop), attention=attention_for(workshop.runtime)
@@ -177,35 +176,8 @@ def seed_of(config: RewardConfig, workshop: Workshop) -> int:
 def arguments(config: RewardConfig, pace: loop.Pace, workshop: Workshop, *, has_held_out: bool) -> TrlRewardConfig:
     """Our knobs, as TRL names them; every default of TRL's that would bite is set."""
     return TrlRewardConfig(
-        output_dir=str(loop.checkpoints_in(workshop)),
-        max_steps=pace.total,
-        per_device_train_batch_size=pace.micro,
-        per_device_eval_batch_size=pace.micro,
-        gradient_accumulation_steps=pace.accumulate,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type=config.schedule,
-        warmup_steps=pace.warmup,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        optim="adamw_torch_fused",
-        seed=seed_of(config, workshop),
-        data_seed=seed_of(config, workshop),
-        use_cpu=workshop.runtime.device == "cpu",
-        bf16=workshop.runtime.dtype == "bfloat16",
-        gradient_checkpointing=config.gradient_checkpointing,
+        **loop.shared(config, pace, workshop, has_held_out=has_held_out, seed=seed_of(config, workshop)),
         max_length=None,
         disable_dropout=True,
         center_rewards_coefficient=None,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps" if has_held_out else "no",
-        eval_steps=pace.eval_every,
-        eval_on_start=has_held_out,
-        prediction_loss_only=True,
-        save_strategy="steps",
-        save_total_limit=2,
-        **loop.checkpoints(config, pace, has_held_out=has_held_out),
-        report_to=loop.trackers(workshop),
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
     )

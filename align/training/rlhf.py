@@ -119,6 +119,7 @@ def rlhf(
 ) -> None:
     """Write `model/`, with LoRA also `adapter/`, `log.jsonl`, `looks.jsonl`, `rollouts.parquet` and `summary.json`."""
     loop.ready(workshop.runtime)
+    loop.in_one_process(workshop, "a policy of `rlhf`")
     score_answers_only()
     policy, tokenizer, adapter = build(model, config, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
@@ -234,10 +235,7 @@ def made(
          for t in told]
     )  # fmt: skip
     shared: dict[str, Any] = {
-        "output_dir": str(loop.checkpoints_in(workshop)),
-        "max_steps": pace.total,
-        "per_device_train_batch_size": pace.micro,
-        "gradient_accumulation_steps": pace.accumulate,
+        **loop.shared(config, pace, workshop, has_held_out=False),
         "steps_per_generation": pace.accumulate,
         "num_generations": config.samples_per_prompt,
         "max_completion_length": config.max_answer_tokens,
@@ -246,28 +244,8 @@ def made(
         "beta": config.beta,
         "num_iterations": config.iterations,
         "epsilon": config.epsilon,
-        "learning_rate": config.learning_rate,
-        "lr_scheduler_type": config.schedule,
-        "warmup_steps": pace.warmup,
-        "weight_decay": config.weight_decay,
-        "max_grad_norm": config.max_grad_norm,
-        "optim": "adamw_torch_fused",
-        "seed": workshop.seed,
-        "data_seed": workshop.seed,
-        "use_cpu": workshop.runtime.device == "cpu",
-        "bf16": workshop.runtime.dtype == "bfloat16",
-        "gradient_checkpointing": config.gradient_checkpointing,
         "disable_dropout": True,
         "remove_unused_columns": False,
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "eval_strategy": "no",
-        "save_strategy": "steps",
-        "save_steps": config.checkpoint_every,
-        "save_total_limit": 2,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
     }
     made_of: dict[str, Any] = {
         "model": policy,
