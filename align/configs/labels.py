@@ -21,6 +21,8 @@ class SimulatedPeople(Config):
     """Annotators who tend to prefer the answer shown first."""
     spammers: int = Field(1, ge=0)
     """Annotators who answer at random."""
+    length_biased: int = Field(0, ge=0)
+    """Annotators who take length for quality: each word counts with them as a quarter of a right answer."""
     labels: Literal["true", "reversed", "shuffled"] = "true"
     """A control: `reversed` prefers the worse answer, `shuffled` gives each comparison another's verdict."""
 

@@ -1,4 +1,4 @@
-"""Simulated annotators with known faults: some slip, some favour what is shown first, some do not read."""
+"""Simulated annotators with known faults: some slip, some favour what comes first or is long, some do not read."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from align.configs.labels import SimulatedPeople
 from align.records import Annotator, Candidate, Comparison, Judgment, Ordering, Prompt
 from align.testbed.truth import FLAWED, assess
 
-Manner = Literal["careful", "first_biased", "spammer"]
+Manner = Literal["careful", "first_biased", "spammer", "length_biased"]
 
 TIE: Final = 0.1
 """Answers whose utilities differ by less look equally good to everyone."""
 FIRST_BIAS: Final = 0.5
 """Share of the judgments of a first-biased annotator that are made without reading."""
+LENGTH_BIAS: Final = 0.25
+"""What each word of an answer adds to its utility in the eyes of a length-biased annotator."""
 UNACCEPTABLE: Final = FLAWED - 0.25
 """Answers worth less than this are called bad."""
 
@@ -39,6 +41,7 @@ def panel(settings: SimulatedPeople) -> tuple[Person, ...]:
     """Everyone who may be asked."""
     groups: tuple[tuple[Manner, int], ...] = (
         ("careful", settings.careful), ("first_biased", settings.first_biased), ("spammer", settings.spammers),
+        ("length_biased", settings.length_biased),
     )  # fmt: skip
     return tuple(Person(f"{manner}-{i + 1}", manner, settings.noise) for manner, n in groups for i in range(n))
 
@@ -67,7 +70,9 @@ def judge(
     if len(comparison.candidate_ids) != 2:
         found = len(comparison.candidate_ids)
         raise ValueError(f"comparison {comparison.id[:12]}: simulated people judge two answers, found {found}")
-    worth = [assess(prompt, candidates[name].text).utility for name in comparison.candidate_ids]
+    truths = [assess(prompt, candidates[name].text) for name in comparison.candidate_ids]
+    a_word = LENGTH_BIAS if person.manner == "length_biased" else 0.0
+    worth = [truth.utility + a_word * truth.n_words for truth in truths]
     lead = worth[0] - worth[1]
     coin = Random(f"shuffled {seed} {comparison.pair_id}").random() < 0.5
     if labels == "reversed" or (labels == "shuffled" and coin):

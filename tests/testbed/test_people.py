@@ -4,6 +4,7 @@ import pytest
 
 from align.configs.labels import SimulatedPeople
 from align.records import Candidate, Comparison, Judgment, Message, Ordering, Prompt
+from align.testbed.language import TAILS
 from align.testbed.people import Person, assigned, judge, panel
 from align.testbed.truth import assess
 
@@ -62,6 +63,19 @@ def test_a_first_biased_person_is_right_more_often_when_the_better_answer_comes_
     # without reading half of the time: 0.5 + 0.5 × 0.9 against 0.5 × 0.9
     assert share_right(BIASED, good_first=True) == pytest.approx(0.95, abs=0.03)
     assert share_right(BIASED, good_first=False) == pytest.approx(0.45, abs=0.06)
+
+
+@pytest.mark.parametrize(("manner", "likes_long"), [("careful", False), ("length_biased", True)])
+def test_a_length_biased_person_takes_the_longer_of_two_right_answers(manner: str, likes_long: bool) -> None:
+    prompt = asked(1, good_first=True)[0][0]
+    long = f"{GOOD} {TAILS[0]}"
+    by_id = answered(prompt, (GOOD, long))
+    person = Person("someone", manner, 0.0)  # type: ignore[arg-type]
+    verdict = judge(person, Comparison(prompt_id=prompt.id, candidate_ids=tuple(by_id)), prompt, by_id, seed=1).verdict
+    assert isinstance(verdict, Ordering)
+    assert (by_id[verdict.groups[0][0]].text == long) is likes_long
+    # one word is not worth a wrong answer
+    assert share_right(person, 40) == 1.0
 
 
 def test_reversed_labels_prefer_the_worse_answer() -> None:
