@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from align.configs.base import Config, LocalPath
+from align.configs.judge import JudgeConfig
 from align.configs.training import TrainingConfig
 
 
 class Term(Config):
-    """One reward: exactly one of `model`, `url`, `function`, `rule`."""
+    """One reward: exactly one of `model`, `url`, `judge`, `function`, `rule`."""
 
     unkeyed: ClassVar[frozenset[str]] = frozenset({"url"})
 
@@ -24,6 +25,9 @@ class Term(Config):
     """What is served at `url`, a name or digest of your own: another name is another reward."""
     model: Literal["stage"] | LocalPath | None = None
     """`stage` is the recipe's own reward model; else a folder with any one-label sequence classifier."""
+    judge: JudgeConfig | None = None
+    """A served chat model that rates each answer, 1 to 10, by its `rubric`. What it says is kept: a run that was
+    killed does not ask again; `min_readable` of its replies must be a rating."""
     function: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """`package.module:name` of a function of (prompt, answer), a list of messages and a text, that gives a number. Its
     module's source enters the key."""
@@ -41,9 +45,11 @@ class Term(Config):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [k for k in ("model", "url", "function", "rule") if getattr(self, k) is not None]
+        given = [k for k in ("model", "url", "judge", "function", "rule") if getattr(self, k) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of model, url, function, rule; found {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"give exactly one of model, url, judge, function, rule; found {' and '.join(given) or 'none'}"
+            )
         if (self.url is None) != (self.served is None):
             raise ValueError("served: belongs to `url`, which needs it: say which reward model answers there")
         if (self.rule == "format") != (self.pattern is not None):
@@ -59,6 +65,8 @@ class Term(Config):
             return self.name
         if self.url is not None:
             return "served"
+        if self.judge is not None:
+            return "judge"
         return self.rule or (self.function or "reward_model").rpartition(":")[2].lower()
 
     def keyed(self) -> dict[str, Any]:

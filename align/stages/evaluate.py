@@ -17,7 +17,7 @@ from align.evals.evidence import Assessed, Evidence, Instrument
 from align.ports import Artifact, Inputs, Score, ScoreRequest, Tools
 from align.preference.pairing import weakest
 from align.records import Candidate, Item, ItemScore, Message, Preference, Prompt, Provenance, Source, canonical
-from align.stages import duels
+from align.stages import duels, grading
 from align.store import jsonl
 from align.testbed.truth import assess
 
@@ -204,7 +204,7 @@ class _Scorer:
 
 
 class _Grader:
-    """Asks a served classifier or grader, each reply in a journal that outlives a kill."""
+    """Asks a served classifier or grader."""
 
     def __init__(self, config: EvaluateStep, tools: Tools, seen: _Outputs) -> None:
         if config.judge is None:
@@ -215,24 +215,7 @@ class _Grader:
         self.judge, self.tools, self.seen = config.judge, tools, seen
 
     def __call__(self, chats: Sequence[tuple[Message, ...]]) -> list[str | None]:
-        keys = [
-            hashlib.sha256(
-                canonical([self.judge.model, [m.model_dump(mode="json") for m in chat]]).encode()
-            ).hexdigest()
-            for chat in chats
-        ]
-        with (
-            jsonl.Journal(self.tools.work / "grader.jsonl") as journal,
-            self.tools.progress("grade", len(chats)) as progress,
-        ):
-            heard = {str(row["chat"]): row["reply"] for row in journal.done()}
-            left = {key: chat for key, chat in zip(keys, chats, strict=True) if key not in heard}
-            progress.advance(len(chats) - len(left))
-            for key, reply in zip(left, self.tools.grader(self.judge).replies(list(left.values())), strict=True):
-                heard[key] = reply
-                journal.append({"chat": key, "reply": reply})
-                progress.advance()
-        replies = [heard[key] for key in keys]
+        replies = grading.replies(self.judge, chats, self.tools)
         self.seen.add(replies)
         return replies
 

@@ -12,6 +12,7 @@ from align.errors import RecipeError, RecordError
 from align.evals import rules
 from align.ports import Inputs, Mark, Rewarder, Tools
 from align.records import Message, Prompt
+from align.stages.grading import Rater
 from align.store import jsonl
 from align.testbed.truth import KINDS, assess
 
@@ -69,6 +70,8 @@ def scorer(
         return partial(by_model, rewarder)
     if term.url is not None:
         return partial(by_model, tools.rewarder(term.url))
+    if term.judge is not None:
+        return Rater(term.judge, tools)
     if term.function is not None:
         return partial(by_function, imported(term.function), term.function)
     if term.rule == "length":

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from align.configs import RLHFConfig, Term, Watch
-from align.errors import RecipeError, RecordError
+from align.adapters.judge.grader import JudgeGrader
+from align.configs import JudgeConfig, RLHFConfig, Term, Watch
+from align.errors import BackendError, RecipeError, RecordError
 from align.ports import Artifact, Mark
 from align.records import Message, Prompt
 from align.stages import rlhf
+from align.stages.grading import Rater
 from align.store import jsonl
+from tests.adapters.judging_server import Judging, serving
 from tests.workshop import TestTools
 
 
@@ -40,6 +43,9 @@ class Capturing:
 
 
 class Bench(TestTools):
+    def grader(self, config: JudgeConfig) -> JudgeGrader:
+        return JudgeGrader(config)
+
     def rewarder(self, model: Path | str) -> Counting:
         self.asked_for = model
         return Counting()
@@ -90,6 +96,49 @@ def test_each_kind_of_reward_is_asked(tmp_path: Path) -> None:
     }  # fmt: skip
     assert (given["marks"][0].weight, given["marks"][0].clip) == (0.5, (-1.0, 1.0))
     assert given["held_out"].name == "second_model"
+
+
+def judged_by(judging: Judging, **knobs: Any) -> Term:
+    return Term(judge=JudgeConfig(urls=(judging.url,), model="judge-1", attempts=1, **knobs))
+
+
+def test_a_judges_ratings_are_rewards_and_none_is_asked_for_twice(tmp_path: Path) -> None:
+    judging = Judging()
+    judging.reads = lambda body: f"I counted.\nSCORE: {body['messages'][1]['content'].count('o') % 10 + 1}"
+    prompts = [asked("hi"), asked("hm")]
+    with serving(judging):
+        given, tools = run(tmp_path, RLHFConfig(rewards=(judged_by(judging),)), prompts, reward=False)
+        (mark,) = given["marks"]
+        assert mark.name == "judge"
+        few, many = mark.score(prompts, ["none", "oo so good"])
+        assert many == few + 4
+        assert judging.n == 2
+        # as after a kill: what was said stands in the journal
+        assert Rater(judged_by(judging).judge, tools)(prompts, ["none", "oo so good"]) == [few, many]  # type: ignore[arg-type]
+        assert judging.n == 2
+
+
+def test_a_rating_that_cannot_be_read_teaches_nothing_and_too_many_of_them_stop_the_run(tmp_path: Path) -> None:
+    judging = Judging()
+    judging.reads = lambda body: "SCORE: 11" if "mute" in body["messages"][1]["content"] else "SCORE: 4"
+    prompts = [asked("hi")] * 3
+    with serving(judging):
+        config = RLHFConfig(rewards=(judged_by(judging, min_readable=0.6),))
+        score = run(tmp_path, config, prompts, reward=False)[0]["marks"][0].score
+        assert score(prompts, ["a", "b", "mute"]) == [4.0, 4.0, 4.0]
+        with pytest.raises(BackendError, match=r"judge judge-1: only 1 of 3 ratings can be read, expected 60%"):
+            score(prompts, ["c", "mute", "mute too"])
+
+
+def test_a_judge_that_dies_in_the_middle_is_named(tmp_path: Path) -> None:
+    judging = Judging(fault=lambda n: "503" if n > 1 else "none")
+    judging.reads = lambda body: "SCORE: 4"
+    with serving(judging):
+        config = RLHFConfig(rewards=(judged_by(judging, concurrency=1),))
+        score = run(tmp_path, config, [asked("hi")], reward=False)[0]["marks"][0].score
+        assert score([asked("hi")], ["a"]) == [4.0]
+        with pytest.raises(BackendError, match=r"judge: .* answers HTTP 503, after 1 attempts"):
+            score([asked("hi")], ["b"])
 
 
 def letters(messages: list[dict[str, str]], answer: str) -> float:
