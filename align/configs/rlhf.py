@@ -125,6 +125,27 @@ class Budget(Config):
     """λ at the start."""
 
 
+class Engine(Config):
+    """What draws the answers to learn from."""
+
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"url", "memory_share"})
+
+    name: Literal["transformers", "vllm", "vllm_server"] = "transformers"
+    """`transformers`: our own sampler, everywhere, the same answers after a kill. `vllm`: in this process, which needs
+    a GPU and vLLM in this environment; `vllm_server`: a `trl vllm-serve` elsewhere, on a GPU too. TRL moves the weights
+    to both, which fails on a CPU; their answers are not drawn the same way twice."""
+    url: str | None = Field(None, pattern=r"^https?://")
+    """Where `trl vllm-serve` answers."""
+    memory_share: float = Field(0.3, gt=0, lt=1)
+    """Share of the GPU's memory that `vllm` takes beside the policy."""
+
+    @model_validator(mode="after")
+    def _a_server_has_a_place(self) -> Self:
+        if (self.url is None) != (self.name != "vllm_server"):
+            raise ValueError("url: belongs to `name: vllm_server`, which needs it")
+        return self
+
+
 class RLHFConfig(TrainingConfig):
     """Stage `rlhf`: the policy learns from the rewards of its own answers. The reference is the policy before it.
 
@@ -154,6 +175,7 @@ class RLHFConfig(TrainingConfig):
     temperature: float = Field(1.0, gt=0, le=10)
     top_p: float = Field(1.0, gt=0, le=1)
     max_answer_tokens: int = Field(128, ge=1)
+    engine: Engine = Engine()
     rewards: tuple[Term, ...] = (Term(model="stage"),)
     watch: Watch = Watch()
     cost: Budget | None = None

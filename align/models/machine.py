@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 from align.configs import RuntimeConfig
@@ -24,6 +23,4 @@ def ready(runtime: RuntimeConfig) -> None:
         numpy.finfo(kind)
     torch.set_flush_denormal(True)
     transformers.logging.set_verbosity_error()
-    # where it is installed it says at its import which kernels it would rather have
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     transformers.logging.disable_progress_bar()

@@ -53,7 +53,17 @@ class Reinforcing(Guarded):
         """By the trained template, content kept from being control tokens."""
         return [list(self.told[name].ids) for name in self._names], None, {}
 
-    def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any, **__: Any) -> Any:
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
+        """Answers of our own sampler, or of TRL's vLLM where the recipe asks for it."""
+        if self.use_vllm:  # type: ignore[attr-defined]
+            found = super()._generate_single_turn(prompt_ids, *args, **kwargs)  # type: ignore[misc]
+            self._see(found if self.rules.algorithm == "rloo" else found[0])
+            return found
+        written = self._drawn()
+        self._see(written)
+        return written if self.rules.algorithm == "rloo" else (written, None)
+
+    def _drawn(self) -> list[list[int]]:
         """Answers to each run of the same prompt, one seed each, named by step and place."""
         step, process = self.state.global_step, self.accelerator.process_index  # type: ignore[attr-defined]
         groups: list[tuple[Told, list[int]]] = []
@@ -66,14 +76,17 @@ class Reinforcing(Guarded):
         model = self.accelerator.unwrap_model(self.model)  # type: ignore[attr-defined]
         with self.accelerator.autocast():  # type: ignore[attr-defined]
             drawn = draw(model, [told for told, _ in groups], [seeds for _, seeds in groups], self.chosen)
-        written = [ids for of_prompt in drawn for ids in of_prompt]
+        return [ids for of_prompt in drawn for ids in of_prompt]
+
+    def _see(self, written: Sequence[Sequence[int]]) -> None:
+        """TrainingError where no answer has ended for some steps."""
         self._cut = self._cut + 1 if all(not ids or ids[-1] not in self.chosen.ends for ids in written) else 0
         if self._cut >= STILL:
+            step = self.state.global_step + 1  # type: ignore[attr-defined]
             raise TrainingError(
-                f"step {step + 1}: every answer of the last {STILL} steps was cut at {self.chosen.max_tokens} tokens, "
-                "so none is ever finished; raise rlhf.max_answer_tokens, or tune on demonstrations that end first"
+                f"step {step}: every answer of the last {STILL} steps was cut at {self.chosen.max_tokens} tokens, so "
+                "none is ever finished; raise rlhf.max_answer_tokens, or tune on demonstrations that end first"
             )
-        return written if self.rules.algorithm == "rloo" else (written, None)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._names = [row["prompt_id"] for row in inputs]

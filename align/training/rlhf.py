@@ -31,6 +31,7 @@ from align.training.checkpoints import newest_whole_checkpoint
 from align.training.head import score_answers_only
 from align.training.packed import pack_in_place
 from align.training.reinforcing import GroupRelative, LeaveOneOut
+from align.training.rollout_engine import DRAWN_BY, drawn_by_vllm, refuse_vllm_without_gpu
 from align.training.rollouts import Rollouts, Told, Watching, set_aside, tell, write_parquet
 
 
@@ -120,6 +121,7 @@ def rlhf(
     """Write `model/`, with LoRA also `adapter/`, `log.jsonl`, `looks.jsonl`, `rollouts.parquet` and `summary.json`."""
     loop.ready(workshop.runtime)
     loop.in_one_process(workshop, "a policy of `rlhf`")
+    refuse_vllm_without_gpu(config.engine, workshop)
     score_answers_only()
     policy, tokenizer, adapter = build(model, config, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))
@@ -150,9 +152,7 @@ def rlhf(
         why = None if one is None else pack_in_place(one, temperature=config.temperature)
         if isinstance(why, str):
             workshop.note(f"log-probabilities are computed as TRL does, padded: {why}")
-    workshop.note(
-        "answers are drawn by transformers, by the library's own sampler; KL by k3 in GRPO's loss, k1 in RLOO's"
-    )
+    workshop.note(f"answers are drawn by {DRAWN_BY[config.engine.name]}; KL by k3 in GRPO's loss, k1 in RLOO's")
 
     def decode(ids: Sequence[int]) -> str:
         text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -246,6 +246,7 @@ def made(
         "epsilon": config.epsilon,
         "disable_dropout": True,
         "remove_unused_columns": False,
+        **drawn_by_vllm(config),
     }
     made_of: dict[str, Any] = {
         "model": policy,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow.parquet
 import pytest
 
 from align.configs import Budget, LoRA, RLHFConfig, SFTConfig, Term, Watch
-from align.errors import TrainingError
+from align.errors import TrainingError, UsageError
+from align.models.sampling import Draw
+from align.models.trees import Group
 from align.ports import Mark
 from align.records import Prompt
 from align.store import jsonl
+from align.training.rollouts import Told, draw, sums
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import Place, World, digests, killed, question
 
@@ -156,3 +159,46 @@ def test_answers_that_never_end_stop_the_run(speaker: World, tmp_path: Path) -> 
 def test_answers_are_drawn_under_bfloat16_too(speaker: World, tmp_path: Path) -> None:
     log = tuned(speaker, tmp_path, place=Place(tmp_path / "work", dtype="bfloat16"), steps=2)
     assert looked(log, "kl")[0] == pytest.approx(0, abs=0.5)
+
+
+class Engine:
+    """Stands where TRL's vLLM engine would: it is handed the weights and draws by our own sampler."""
+
+    synced: ClassVar[list[int]] = []
+
+    def __init__(self, model: Any, **settings: Any) -> None:
+        self.model, self.settings, self.end = model, settings, settings["processing_class"].eos_token_id
+
+    def sync_weights(self) -> None:
+        self.synced.append(1)
+
+    def generate(self, prompts: list[list[int]], images: Any, num_generations: int, profiler: Any) -> Any:
+        told = [Told(PROMPTS[0], tuple(ids)) for ids in prompts]
+        chosen = Draw(1.0, 1.0, self.settings["max_completion_length"], frozenset({self.end}))
+        drawn = [of[0] for of in draw(self.model, told, [[i] for i in range(len(told))], chosen)]
+        logps = sums(self.model, [Group(t.ids, (tuple(ids),)) for t, ids in zip(told, drawn, strict=True)])
+        return prompts, drawn, [[[logp / len(ids)] for _ in ids] for logp, ids in zip(logps, drawn, strict=True)], None
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_where_the_recipe_asks_for_vllm_trls_engine_draws_and_the_books_are_kept(
+    algorithm: str, speaker: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"trl.trainer.{algorithm}_trainer.VLLMGeneration", Engine)
+    monkeypatch.setattr("align.training.rlhf.refuse_vllm_without_gpu", lambda *_: None)
+    Engine.synced.clear()
+    log = tuned(speaker, tmp_path, algorithm=algorithm, engine={"name": "vllm"}, steps=4)
+    assert len(Engine.synced) == 4
+    rows = pyarrow.parquet.read_table(tmp_path / "rollouts.parquet").to_pylist()
+    assert len(rows) == 4 * 16
+    assert all(row["kl"] is not None for row in rows)
+    assert looked(log, "proxy")
+
+
+@pytest.mark.parametrize("engine", [{"name": "vllm"}, {"name": "vllm_server", "url": "http://127.0.0.1:9"}])
+def test_on_a_cpu_vllm_is_refused_before_anything_is_made(
+    engine: dict[str, str], speaker: World, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"rlhf.engine.name: vllm.* on a CPU, .*take `transformers`"):
+        tuned(speaker, tmp_path, engine=engine)
+    assert not list(tmp_path.glob("**/*.safetensors"))
