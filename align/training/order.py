@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from trl.trainer.utils import RepeatSampler
 
 from align.training.ranks import world
 
@@ -67,3 +68,15 @@ def sampler(lengths: Sequence[int], args: Any) -> StepwiseByLength:
     """The order for a trainer: by length in one process, balanced by tokens over several."""
     micro = int(args.per_device_train_batch_size) if world() > 1 else None
     return StepwiseByLength(lengths, step_rows=step_rows(args), seed=args.seed, micro=micro)
+
+
+class Repeats(RepeatSampler):  # type: ignore[misc]
+    """TRL's order of prompts, each repeated for its group, with a shuffle that the epoch names.
+
+    TRL's own draws one shuffle after the other from one generator, so a run that goes on in its second epoch would see
+    the first one's order again.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called before each epoch, and when a run goes on in the middle of one."""
+        self.generator.manual_seed((self.seed or 0) * 1_000_003 + epoch)

@@ -18,6 +18,7 @@ from align.models.chat import Chat
 from align.models.sampling import Draw
 from align.ports import Mark, Workshop
 from align.training.guards import Guarded
+from align.training.order import Repeats
 from align.training.rollouts import Rollouts, Told, Watching, draw, marked, seed_of
 
 STILL = 3
@@ -37,6 +38,7 @@ class Reinforcing(Guarded):
     chat: Chat
     chosen: Draw
     workshop: Workshop
+    order: Repeats
 
     def begin(self) -> None:
         """What is counted on the way."""
@@ -45,6 +47,14 @@ class Reinforcing(Guarded):
         self._read: list[torch.Tensor] = []
         self._names: list[str] = []
         self._scores: dict[str, list[float]] = {}
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        theirs = super()._get_train_sampler(dataset)  # type: ignore[misc]
+        self.order = Repeats(
+            theirs.data_source, theirs.mini_repeat_count, theirs.batch_size, theirs.repeat_count, theirs.shuffle,
+            theirs.seed,
+        )  # fmt: skip
+        return self.order
 
     def _all(self) -> list[Mark]:
         return [*self.marks, *([self.cost] if self.cost else [])]

@@ -46,6 +46,10 @@ class Looks(TrainerCallback):  # type: ignore[misc]
         if state.global_step == 0:
             self._look(state, control)
 
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # the trainer's own call does not reach the sampler of a run that goes on
+        self.trainer.order.set_epoch(int((state.epoch or 0.0) + 1e-6))
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step % self.every == 0 or state.global_step >= args.max_steps:
             self._look(state, control)
