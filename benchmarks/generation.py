@@ -16,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ ONLY = os.environ.get("ONLY", "offline,server,stub,memory").split(",")
 RUNTIME = RuntimeConfig(device="cpu", dtype="float32", threads=1)
 N, SAMPLES, TOKENS = (2000 if FULL else int(os.environ.get("PROMPTS", "480"))), 4, 48
 ROUNDS = 4
+AT_ONCE = 64
+"""Requests under way, on both sides, at the endpoint that answers at once."""
 BARE = """
 import json, sys, time
 from vllm import LLM, SamplingParams
@@ -135,7 +138,7 @@ def offline(root: Path) -> dict[str, Any]:
         return float(tokens) / float(seconds)
 
     def mine(prompts: list[Prompt]) -> float:
-        return staged(root, prompts, config, ours)
+        return staged(root, prompts, config, ours).tokens_per_s
 
     ratio, speeds = in_turns(mine, theirs)
     bare.stdin.close()
@@ -152,9 +155,9 @@ def server(root: Path) -> dict[str, Any]:
     """Our stage over a server that is launched here, beside a plain asyncio client at its best, in turns."""
     config = _config("server", server={"launch": True})
     ours = ServerSampler(root / "given" / "model", config, RUNTIME)
-    endpoints = ours.open()
+    courier = ours.open()
     turns = Turns(root / "given" / "model")
-    url, key = endpoints.all[0].url, endpoints.key
+    url, key = courier.urls[0], courier.key
 
     def theirs(prompts: list[Prompt], at_once: int = 64) -> float:
         bodies = [
@@ -169,14 +172,14 @@ def server(root: Path) -> dict[str, Any]:
 
     tried = {at_once: theirs(_prompts(96, start=10_000 + at_once), at_once) for at_once in (32, 64, 128)}
     best = max(tried, key=lambda at_once: tried[at_once])
-    ratio, speeds = in_turns(lambda p: staged(root, p, config, ours), lambda p: theirs(p, best))
+    ratio, speeds = in_turns(lambda p: staged(root, p, config, ours).tokens_per_s, lambda p: theirs(p, best))
     ours.close()
     return {"ratio_vs_vllm_server": ratio, "server_tokens_per_s": speeds, "bare_client_at_once": best}
 
 
 def stub(root: Path) -> dict[str, Any]:
     """Our stage over an endpoint that answers at once, beside a bare loop of the same HTTP library."""
-    n = 6000 if FULL else 2000
+    n = 20_000 if FULL else 8000
     found: dict[str, Any] = {}
     with stubbed() as url:
         for api in ("tokens", "chat"):
@@ -188,28 +191,29 @@ def stub(root: Path) -> dict[str, Any]:
             def theirs(
                 prompts: list[Prompt], api: str = api, turns: Turns = turns, cpu: dict[str, float] = cpu
             ) -> float:
+                # the bare client is given token ids: templating and cutting are work of the pipeline's
                 asked: list[dict[str, Any]] = [
                     {"prompt": turns.chat.prompt(one.messages)} if api == "tokens"
                     else {"messages": [m.model_dump(exclude_none=True) for m in one.messages]}
                     for one in prompts
                 ]  # fmt: skip
-                bodies = [
+                bodies = (
                     json.dumps({"model": "model", "n": 1, "max_tokens": TOKENS, "seed": 1} | one).encode()
                     for one in asked
-                ]
+                )
                 path = "completions" if api == "tokens" else "chat/completions"
                 began, busy = time.perf_counter(), time.process_time()
-                asyncio.run(posted(f"{url}/v1/{path}", bodies, 64, None))
+                asyncio.run(posted(f"{url}/v1/{path}", bodies, AT_ONCE, None))
+                spent = time.perf_counter() - began
                 cpu["bare"] += time.process_time() - busy
-                return len(prompts) / (time.perf_counter() - began)
+                return len(prompts) / spent
 
             def mine(
                 prompts: list[Prompt], config: GenerateStep = config, ours: Sampler = ours, cpu: dict[str, float] = cpu
             ) -> float:
-                began, busy = time.perf_counter(), time.process_time()
-                staged(root, prompts, config, ours)
-                cpu["ours"] += time.process_time() - busy
-                return len(prompts) / (time.perf_counter() - began)
+                run = staged(root, prompts, config, ours)
+                cpu["ours"] += run.cpu_s
+                return len(prompts) / run.wall_s
 
             ratio, speeds = in_turns(mine, theirs, n=n)
             ours.close()
@@ -260,7 +264,8 @@ def in_turns(
     mine(_prompts(32, start=900_000))
     theirs(_prompts(32, start=900_000))
     each = n // ROUNDS
-    a, b = [], []
+    a: list[float] = []
+    b: list[float] = []
     for turn in range(ROUNDS):
         prompts = _prompts(each, start=turn * each)
         for side in (0, 1) if turn % 2 else (1, 0):
@@ -269,17 +274,27 @@ def in_turns(
     return round(ours / bare, 3), {"ours": round(ours, 1), "bare": round(bare, 1)}
 
 
-def staged(root: Path, prompts: list[Prompt], config: GenerateStep, sampler: Sampler) -> float:
-    """Output tokens a second of a whole run of the stage."""
+@dataclass(frozen=True)
+class Ran:
+    """One run of the stage, prompts file in, candidates file out."""
+
+    wall_s: float
+    cpu_s: float
+    """Of this process."""
+    tokens_per_s: float
+
+
+def staged(root: Path, prompts: list[Prompt], config: GenerateStep, sampler: Sampler) -> Ran:
+    """A whole run of the stage; writing the prompts beforehand and counting tokens afterwards is not part of it."""
     work = root / "turn"
     jsonl.write(_emptied(work) / "prompts.jsonl", prompts)
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     _run(root, work, config, sampler)
-    spent = time.perf_counter() - began
+    wall_s, cpu_s = time.perf_counter() - began, time.process_time() - busy
     rows = (work / "out" / "candidates.jsonl").read_bytes().splitlines()
     tokens = sum(json.loads(row)["n_tokens"] for row in rows)
     shutil.rmtree(work)
-    return tokens / spent
+    return Ran(wall_s, cpu_s, tokens / wall_s)
 
 
 class Kept(Toolbox):
@@ -311,7 +326,7 @@ def _run(root: Path, work: Path, config: GenerateStep, sampler: Sampler) -> None
     generate.run(config, inputs, work / "out", tools)
 
 
-async def posted(url: str, bodies: list[bytes], at_once: int, key: str | None) -> int:
+async def posted(url: str, bodies: Iterable[bytes], at_once: int, key: str | None) -> int:
     """Tokens in the answers to all bodies, posted so many at once, with nothing written."""
     import aiohttp
 

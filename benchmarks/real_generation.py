@@ -1,9 +1,8 @@
 """The real chat model's candidates: vLLM on CPU beside our transformers engine, on the same 200 prompts.
 
 `python benchmarks/real_generation.py PART [PROMPTS [TOKENS]]`, where PART is `greedy` (equality, 200 prompts, one
-answer each) or `warm`
-(tokens a second, 4 answers each, engines in turns). Prompts: XSTest's and openings of hh-rlhf, from ../shared/data. The
-last line is one JSON object; texts are not printed.
+answer each) or `warm` (tokens a second, 4 answers each, engines in turns). Prompts: XSTest's and openings of hh-rlhf,
+from ../shared/data. The last line is one JSON object; texts are not printed.
 """
 
 from __future__ import annotations
@@ -64,7 +63,8 @@ def drawn(
 
 
 def greedy(n: int, most: int = 48) -> dict[str, Any]:
-    """How many greedy answers are equal, and the first token at which the others part, with both log-probabilities."""
+    """How many greedy answers are equal, and the token (its id) at which each of the others parts, with its
+    log-probability by transformers given what both wrote before."""
     asked, settings = requests(n, 1), SamplingConfig(temperature=0, max_tokens=most)
     ours, theirs = TransformersSampler(MODEL, RUNTIME), VllmSampler(MODEL, GenerateStep(engine="vllm"), RUNTIME)
     theirs.child()
@@ -81,10 +81,9 @@ def greedy(n: int, most: int = 48) -> dict[str, Any]:
         at = next((i for i, (x, y) in enumerate(zip(*cut, strict=False)) if x != y), min(map(len, cut)))
         context = turns.chat.render(request.messages, add_generation_prompt=True) + turns.tokenizer.decode(cut[0][:at])
         tokens = [turns.tokenizer.decode(ids[at : at + 1]) for ids in cut]
-        logps = [round(score.logp, 4) for score in scorer.score([ScoreRequest(context, token) for token in tokens])]
-        parting.append(
-            {"prompt": request.prompt_id, "at_token": at, "logp_transformers": logps[0], "logp_vllm": logps[1]}
-        )
+        logps = [round(score.logp, 5) for score in scorer.score([ScoreRequest(context, token) for token in tokens])]
+        pairs = {"transformers": [*cut[0][at : at + 1], logps[0]], "vllm": [*cut[1][at : at + 1], logps[1]]}
+        parting.append({"prompt": request.prompt_id, "at_token": at, **pairs})
     return {"n": n, "equal": n - len(parting), "equal_share": 1 - len(parting) / n, "parting": parting,
             "vllm_s": round(vllm_s, 1), "transformers_s": round(transformers_s, 1)}  # fmt: skip
 

@@ -68,13 +68,11 @@ class TransformersSampler(Engine):
         from align.models.sampling import Draw, answers
 
         model, _, ends = self.parts()
-        kwargs = dict(settings.chat_template_kwargs)
-        if self._turns is None or self._turns.chat.template_kwargs != kwargs:
-            self._turns = Turns(self.folder, kwargs)
+        if self._turns is None or not self._turns.fits(settings):
+            self._turns = Turns(self.folder, settings)
         turns = self._turns
         prompts, fitting = [], []
-        for request in requests:
-            ids = turns.ids(request)
+        for request, ids in turns.each(requests):
             places = room(len(ids), context(model), settings)
             if isinstance(places, Unanswered):
                 yield request.prompt_id, places
@@ -83,7 +81,8 @@ class TransformersSampler(Engine):
                 fitting.append(request)
         if not fitting:
             return
-        draw = Draw(settings.temperature, settings.top_p, settings.max_tokens, frozenset(ends))
+        stops = turns.stops if settings.stop else None
+        draw = Draw(settings.temperature, settings.top_p, settings.max_tokens, frozenset([*ends, *turns.ends]), stops)
         seeds = [request.seeds for request in fitting]
         logps: dict[tuple[int, int], float] | None = {} if settings.logprobs else None
         for i, written in answers(

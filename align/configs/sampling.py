@@ -28,6 +28,14 @@ class SamplingConfig(Config):
     """Passed to the chat template, `{"enable_thinking": false}` for instance."""
     logprobs: bool = False
     """Keep the log-probability of each answer, before temperature and top_p, in nats."""
+    stop: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field((), max_length=16)
+    """Texts that end an answer beside the model's own end of turn; what is kept ends before the first of them."""
+    stop_tokens: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field((), max_length=16)
+    """Tokens of the model, by their text, that end an answer too: `<|eot|>`, for instance, which no text can name."""
+
+    def keyed(self) -> dict[str, Any]:
+        """Without what asks for nothing."""
+        return {name: value for name, value in super().keyed().items() if value or not name.startswith("stop")}
 
 
 def _endpoint(value: str) -> str:

@@ -61,6 +61,18 @@ class Chat:
         text = self._marked(messages, add_generation_prompt=True, tools=tools)
         return [token for token, _, _ in self._tokens(text)]
 
+    def prompts(self, conversations: Sequence[tuple[Sequence[Message], Any]]) -> list[list[int]]:
+        """`prompt` of many conversations, each with its tools: those without control tokens are cut together."""
+        texts = [self._marked(messages, add_generation_prompt=True, tools=tools) for messages, tools in conversations]
+        plain = [text for text in texts if OPEN not in text]
+        cut: Any = ()
+        if plain:
+            cut = self.tokenizer(
+                plain, add_special_tokens=False, return_attention_mask=False, split_special_tokens=False
+            )["input_ids"]
+        together = iter(cut)
+        return [[t for t, _, _ in self._tokens(text)] if OPEN in text else list(next(together)) for text in texts]
+
     def whole(self, messages: Sequence[Message], tools: Any = None) -> list[int]:
         """The token ids of a whole conversation, to its last token."""
         return [token for token, _, _ in self._tokens(self._marked(messages, tools=tools))]
@@ -127,7 +139,9 @@ class Chat:
         return text
 
     def _row(self, message: Message) -> dict[str, Any]:
-        row = message.model_dump(exclude_none=True)
+        row: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.tool_calls is not None or message.tool_call_id is not None:
+            row = message.model_dump(exclude_none=True)
         content = message.content.replace(OPEN, "").replace(CLOSE, "")
         row["content"] = self._controls.sub(lambda found: f"{OPEN}{found.group()}{CLOSE}", content)
         return row

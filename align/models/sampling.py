@@ -11,7 +11,7 @@ from 0; and no product ever sees fewer than `ROWS` rows.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ class Draw:
     top_p: float
     max_tokens: int
     ends: frozenset[int]
+    stops: Callable[[Sequence[int]], bool] | None = None
+    """Whether what is written ends an answer, though its last token is no end."""
 
 
 @dataclass
@@ -218,7 +220,11 @@ class Table:
         """The rows that ended, or reached the greatest length; their places are free."""
         done = []
         for i, row in enumerate(self.rows):
-            if row is not None and (row.written[-1] in draw.ends or len(row.written) == row.most):
+            if row is not None and (
+                row.written[-1] in draw.ends
+                or len(row.written) == row.most
+                or (draw.stops is not None and draw.stops(row.written))
+            ):
                 done.append(row)
                 self.rows[i] = None
                 self.length_R[i] = 0

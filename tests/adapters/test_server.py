@@ -136,6 +136,37 @@ def test_empty_and_cut_answers_are_answers_and_say_so(folder: Path) -> None:
         assert cut[0].finish_reason == "length"
 
 
+@pytest.mark.parametrize("api", ["tokens", "chat"])
+def test_texts_that_stop_an_answer_are_told_to_the_endpoint_and_cut_off_where_it_does_not_heed_them(
+    folder: Path, api: str
+) -> None:
+    with Faulty() as endpoint:
+        whole = texts(drawn(folder, endpoint.url, n=4, api=api))
+        settings = WARM.model_copy(update={"stop": ("7", "a")})
+        found = texts(drawn(folder, endpoint.url, n=4, api=api, settings=settings))
+        assert {tuple(body["stop"]) for body in endpoint.bodies[4:]} == {("7", "a")}
+        assert found == {
+            name: [min(t.split("7")[0], t.split("a")[0], key=len) for t in own] for name, own in whole.items()
+        }
+        with pytest.raises(UsageError, match=r"generate\.stop_tokens: only vLLM's endpoints"):
+            drawn(folder, endpoint.url, settings=WARM.model_copy(update={"stop_tokens": ("<|end|>",)}))
+
+
+def test_a_carrier_that_is_killed_ends_the_run_with_a_reason(folder: Path) -> None:
+    with Faulty(lambda number, body: "slow") as endpoint:
+        knobs = GenerateStep.model_validate({"engine": "server", "server": {"urls": [endpoint.url], "in_flight": 2}})
+        sampler = ServerSampler(folder, knobs, RUNTIME)
+        answers = sampler.sample(asked(40), WARM)
+        next(answers)
+        sampler.open()._process.kill()
+        with pytest.raises(
+            BackendError, match=r"carries requests to the endpoints ended \(code -9\).*run again to go on"
+        ):
+            list(answers)
+        assert len(list(sampler.sample(asked(5), WARM))) == 5, "another is started"
+        sampler.close()
+
+
 def test_what_every_prompt_suffers_ends_the_run(folder: Path) -> None:
     with (
         Faulty(lambda number, body: "bad") as endpoint,

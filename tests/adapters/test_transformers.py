@@ -9,7 +9,7 @@ import torch
 from align.adapters.transformers import TransformersRenderer, TransformersSampler, TransformersScorer, continuation
 from align.adapters.turns import Turns
 from align.configs import RuntimeConfig, SamplingConfig, Scratch
-from align.errors import ModelError
+from align.errors import ModelError, UsageError
 from align.models.load import load_model, load_tokenizer, save
 from align.models.sampling import Draw, answers
 from align.models.scratch import new_model, train_tokenizer
@@ -158,6 +158,42 @@ def test_the_log_probability_of_an_answer_is_that_of_a_plain_reading(folder: Pat
             logps = torch.log_softmax(model(input_ids=torch.tensor([prompt + ids])).logits[0].float(), -1)
         expected = sum(float(logps[len(prompt) + i - 1, token]) for i, token in enumerate(ids))
         assert sample.logp == pytest.approx(expected, abs=1e-3)
+
+
+def test_an_answer_ends_before_the_first_of_the_texts_that_stop_it(folder: Path) -> None:
+    requests = [SampleRequest(f"p{i}", ask("Where?" * i), seeds=(i, i + 50)) for i in range(6)]
+    whole = dict(TransformersSampler(folder, RUNTIME).sample(requests, SamplingConfig(max_tokens=40)))
+    stop = ("e", whole["p3"][0].text[4:7])
+    found = dict(TransformersSampler(folder, RUNTIME).sample(requests, SamplingConfig(max_tokens=40, stop=stop)))
+    n_cut = 0
+    for name, samples in whole.items():
+        for all_of_it, sample in zip(samples, found[name], strict=True):
+            places = [place for one in stop if (place := all_of_it.text.find(one)) >= 0]
+            assert sample.text == all_of_it.text[: min(places, default=None)]
+            n_cut += bool(places)
+            assert not places or (sample.finish_reason == "stop" and sample.n_tokens <= all_of_it.n_tokens)
+    assert n_cut >= 6
+    assert sum(one.n_tokens for own in found.values() for one in own) < sum(
+        one.n_tokens for own in whole.values() for one in own
+    ), "what comes after is not written"
+
+
+def test_an_answer_ends_at_a_token_that_the_recipe_names(folder: Path) -> None:
+    request = SampleRequest("p", ask("Where?"), seeds=tuple(range(16)))
+    ((_, whole),) = TransformersSampler(folder, RUNTIME).sample([request], SamplingConfig(max_tokens=40))
+    named = tuple(sorted({letter for one in whole for letter in one.text if letter.isascii() and letter.isalpha()}))[
+        :16
+    ]
+    settings = SamplingConfig(max_tokens=40, stop_tokens=named)
+    ((_, found),) = TransformersSampler(folder, RUNTIME).sample([request], settings)
+    cut = [(before, after) for before, after in zip(whole, found, strict=True) if after != before]
+    assert len(cut) > 3
+    for before, after in cut:
+        assert after.finish_reason == "stop"
+        assert after.n_tokens < before.n_tokens
+        assert before.text.startswith(after.text.rstrip("\ufffd")), "the token itself is not kept"
+    with pytest.raises(UsageError, match=r"generate\.stop_tokens: 'Ada lives in' is \d+ tokens of this model"):
+        Turns(folder, SamplingConfig(stop_tokens=("Ada lives in",)))
 
 
 def test_the_renderer_needs_no_weights(folder: Path, tmp_path: Path) -> None:

@@ -76,6 +76,15 @@ def test_prompt_and_answer_of_the_split_are_what_the_model_reads_and_writes(toke
         assert chat.tokenizer.decode(answer) == "Yes.<|end|>"
 
 
+def test_prompts_cut_together_are_what_each_is_alone(tokenizer: Any) -> None:
+    spoken = Message(role="user", content="Say <|end|> twice: <|end|> — naïve 🙂")
+    talks = [TALK[:-1], [spoken], [Message(role="user", content="")], [*TALK, spoken], TALK[:1]]
+    for template in (None, CHATML):
+        chat = chat_with(tokenizer, template)
+        assert chat.prompts([(talk, None) for talk in talks]) == [chat.prompt(talk) for talk in talks]
+    assert chat_with(tokenizer).prompts([]) == []
+
+
 def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any) -> None:
     forgetful = CHATML.replace("message['content']", "(message['content'] if loop.last else 'x')")
     with pytest.raises(ModelError, match="once others follow"):

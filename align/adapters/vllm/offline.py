@@ -55,19 +55,20 @@ class VllmSampler:
             self._figures["preflight"] = seen
         adapter = writer.name if writer is not None and writer.adapter is not None else None
         drawing = {"temperature": settings.temperature, "top_p": settings.top_p, "stop_token_ids": turns.ends,
-                   "detokenize": False, "logprobs": 0 if settings.logprobs else None}  # fmt: skip
+                   "stop": list(settings.stop), "detokenize": bool(settings.stop),
+                   "logprobs": 0 if settings.logprobs else None}  # fmt: skip
         greedy = settings.temperature == 0
         open_prompts: dict[str, tuple[SampleRequest, list[int]]] = {}
         refused: deque[tuple[str, Unanswered]] = deque()
-        queue = iter(requests)
+        queue = turns.each(requests)
         more = True
         while more or open_prompts or refused:
             while more and len(open_prompts) < self.config.vllm.in_flight:
-                request = next(queue, None)
-                if request is None:
+                cut = next(queue, None)
+                if cut is None:
                     more = False
                     break
-                ids = turns.ids(request)
+                request, ids = cut
                 places = room(len(ids), child.context, settings)
                 if isinstance(places, Unanswered):
                     refused.append((request.prompt_id, places))
@@ -109,9 +110,8 @@ class VllmSampler:
 
     def turns(self, settings: SamplingConfig) -> Turns:
         """Tokenizer and template for these settings."""
-        kwargs = dict(settings.chat_template_kwargs)
-        if self._turns is None or self._turns.chat.template_kwargs != kwargs:
-            self._turns = Turns(self.folder, kwargs)
+        if self._turns is None or not self._turns.fits(settings):
+            self._turns = Turns(self.folder, settings)
         return self._turns
 
     def figures(self) -> Mapping[str, Any]:

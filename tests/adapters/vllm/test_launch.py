@@ -72,6 +72,16 @@ def test_a_sample_depends_on_its_prompt_and_seed_alone(sampler: ServerSampler) -
     }
 
 
+def test_answers_stop_at_the_same_texts_and_tokens_as_with_transformers(sampler: ServerSampler, models: Models) -> None:
+    settings = GREEDY.model_copy(update={"stop": ("in", "es"), "stop_tokens": ("o",)})
+    ours = dict(TransformersSampler(models.base, RUNTIME).sample(asked(24), settings))
+    theirs = drawn(sampler, settings)
+    assert {name: (said[0].text, said[0].n_tokens) for name, said in theirs.items()} == {
+        name: (said[0].text, said[0].n_tokens) for name, said in ours.items()
+    }
+    assert ours != dict(TransformersSampler(models.base, RUNTIME).sample(asked(24), GREEDY))
+
+
 def test_it_listens_on_loopback_alone_and_wants_its_key_which_stands_in_no_command_line(sampler: ServerSampler) -> None:
     assert sampler._launched is not None
     family = [psutil.Process(sampler._launched.pid), *psutil.Process(sampler._launched.pid).children(recursive=True)]

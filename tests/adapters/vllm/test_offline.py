@@ -51,6 +51,20 @@ def test_greedy_answers_and_their_log_probabilities_are_those_of_transformers(
         assert theirs[name][0].logp == pytest.approx(one.logp, abs=1e-3)
 
 
+def test_answers_stop_at_the_same_texts_and_tokens_as_with_transformers(sampler: VllmSampler, models: Models) -> None:
+    requests = asked(24)
+    whole = dict(TransformersSampler(models.base, RUNTIME).sample(requests, GREEDY))
+    stop = sorted({said[0].text[3:5] for said in whole.values() if isinstance(said, list) and said[0].text[3:5]})[:3]
+    for knobs in ({"stop": tuple(stop)}, {"stop_tokens": ("e", "a")}):
+        settings = GREEDY.model_copy(update=knobs)
+        ours = dict(TransformersSampler(models.base, RUNTIME).sample(requests, settings))
+        theirs = dict(sampler.sample(requests, settings))
+        assert texts(ours) == texts(theirs)
+        assert texts(ours) != texts(whole)
+        for name, (one,) in ours.items():
+            assert theirs[name][0].logp == pytest.approx(one.logp, abs=1e-3)
+
+
 def test_an_adapter_answers_as_its_merged_model_does_and_not_as_the_base(sampler: VllmSampler, models: Models) -> None:
     requests = asked(24)
     writers = {writer.name: writer for writer in sampler.config.writers}
