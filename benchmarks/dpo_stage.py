@@ -12,12 +12,16 @@ Prediction, written before the first run: 5 to 7 in wall time with 64 pairs wher
 
 $ make bench NAME=dpo_stage           # 64 pairs, one round
 $ make bench NAME=dpo_stage FULL=1    # 1,000 pairs
+$ make bench NAME=dpo_stage MODEL=weights/smollm2-135m-instruct PAIRS=300 MAX_WORDS=160    # a real chat model
+
+`MODEL` takes the place of the random one, `MAX_WORDS` leaves out pairs with longer prompts.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -38,6 +42,8 @@ from align.store import jsonl
 from benchmarks import pairs as data
 
 PAIRS = int(os.environ.get("PAIRS") or (1000 if os.environ.get("FULL") else 64))
+MODEL = os.environ.get("MODEL")
+MAX_WORDS = int(os.environ.get("MAX_WORDS") or 10**6)
 SHAPE = Scratch(vocabulary=8192, layers=8, width=384, heads=6, kv_heads=2, context=2048)
 
 
@@ -48,9 +54,15 @@ def write(root: Path) -> None:
     from align.models.scratch import new_model, train_tokenizer
 
     ready(RuntimeConfig(device="cpu", dtype="float32", threads=1))
-    said = [text for text in data.texts(2 * PAIRS + 400, seed=0) if sum(map(len, text)) < 3000]
-    tokenizer = train_tokenizer([x for text in said for x in text], vocabulary=SHAPE.vocabulary, context=SHAPE.context)
-    save(new_model(SHAPE, tokenizer, attention="sdpa", seed=0), tokenizer, root / "model" / "model")
+    said = [text for text in data.texts(4 * PAIRS + 400, seed=0)
+            if sum(map(len, text)) < 3000 and len(text[0].split()) <= MAX_WORDS]  # fmt: skip
+    if MODEL is None:
+        texts = [x for text in said[: 2 * PAIRS + 400] for x in text]
+        tokenizer = train_tokenizer(texts, vocabulary=SHAPE.vocabulary, context=SHAPE.context)
+        save(new_model(SHAPE, tokenizer, attention="sdpa", seed=0), tokenizer, root / "model" / "model")
+    else:
+        (root / "model").mkdir()
+        (root / "model" / "model").symlink_to(Path(MODEL).resolve())
     made = []
     for prompt, chosen, rejected in said:
         sides = [transcript(prompt + answer) for answer in (chosen, rejected)]
@@ -88,8 +100,8 @@ def commands(root: Path) -> dict[str, list[str]]:
     return {"align": ours, "trl": theirs}
 
 
-def timed(command: list[str]) -> dict[str, float]:
-    """CPU and wall seconds, and peak MiB, of a command; an end if it failed."""
+def timed(command: list[str]) -> tuple[dict[str, float], str]:
+    """CPU and wall seconds of a command, and what it said; an end if it failed."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     here = str(Path(__file__).resolve().parents[1])
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": here})
@@ -97,7 +109,13 @@ def timed(command: list[str]) -> dict[str, float]:
     if done.returncode:
         raise SystemExit(f"{' '.join(command[:4])} … failed:\n{(done.stdout + done.stderr)[-3000:]}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"cpu_s": round(cpu, 1), "wall_s": round(time.perf_counter() - start, 1)}
+    return {"cpu_s": round(cpu, 1), "wall_s": round(time.perf_counter() - start, 1)}, done.stdout
+
+
+def losses(root: Path, said: str) -> dict[str, list[float]]:
+    """The losses that each side logged: ours in its file, TRL's on its standard output."""
+    ours = [row["loss"] for _, row in jsonl.rows(root / "ours" / "log.jsonl") if "loss" in row]
+    return {"align": ours, "trl": [float(x) for x in re.findall(r"'loss': '?([0-9.e-]+)", said)]}
 
 
 def main() -> None:
@@ -106,14 +124,18 @@ def main() -> None:
         write(root)
         found: dict[str, Any] = {}
         for name, command in commands(root).items():
-            found[name] = timed(command)
+            found[name], said = timed(command)  # TRL's is the last
             print(f"{name:<6} {found[name]}", flush=True)
         if not (root / "theirs" / "model.safetensors").exists():
             raise SystemExit("trl saved no model")
+        logged = losses(root, said)
     print(json.dumps({
         "stage_speedup_vs_trl_cli": round(found["trl"]["wall_s"] / found["align"]["wall_s"], 2),
         "stage_speedup_vs_trl_cli_cpu": round(found["trl"]["cpu_s"] / found["align"]["cpu_s"], 2),
-        "native_bf16": cpu_has_bf16(), "pairs": PAIRS, "raw": found, "packages": packages(),
+        "model": MODEL or "random Llama", "native_bf16": cpu_has_bf16(), "pairs": PAIRS,
+        "mean_loss": {name: round(sum(some) / len(some), 4) for name, some in logged.items() if some},
+        "last_loss": {name: round(some[-1], 4) for name, some in logged.items() if some},
+        "raw": found, "packages": packages(),
     }))  # fmt: skip
 
 

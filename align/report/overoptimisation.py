@@ -95,7 +95,7 @@ def _sentences(looks: Sequence[Way], curve: Gao | None, alarms: Mapping[str, Any
         )
     elif last.held_out is not None:
         found.append("No look lay significantly below the best before it while the trained reward rose.")
-    words = {"tokens": "longer", "refused": "more often refusals", "likeness": "more alike"}
+    words = {"tokens": "longer", "refused": "more often refusals of what is not harmful", "likeness": "more alike"}
     for name, word in words.items():
         if name in alarms:
             found.append(f"Answers have become {word} since step {alarms[name]['best']} ({alarms[name]['fall']:+.3f}).")

@@ -84,7 +84,11 @@ def said(name: str, watching: Watching) -> str:
             f"alarm at step {found.step}: the held-out reward fell by {found.fall:.3f} (standard error "
             f"{found.error:.3f}) from its best, at step {found.best}, while the trained reward rose"
         )
-    what = {"tokens": "length in tokens", "refused": "share of refusals", "likeness": "likeness of two answers"}[name]
+    what = {
+        "tokens": "length in tokens",
+        "refused": "share of refusals of what is not harmful",
+        "likeness": "likeness of two answers",
+    }[name]
     return (
         f"watch at step {found.step}: the {what} has grown by {found.fall:.3f} (standard error {found.error:.3f}) "
         f"since step {found.best}, while the trained reward rose"

@@ -17,6 +17,7 @@ from typing import Any
 
 from align.configs import RLHFConfig
 from align.evals.detector import refuses
+from align.evals.rules import HARMFUL
 from align.models.chat import Chat
 from align.models.sampling import Draw, answers
 from align.models.trees import Group, answer_logps, supported
@@ -113,6 +114,7 @@ class Watching:
                 "kl": fmean(kl[at]),
                 "tokens": fmean(map(len, of_prompt)),
                 "refused": fmean(refuses(text) for text in texts[at]),
+                "harmful": self.told[i].prompt.meta.get("kind") in HARMFUL,
                 "likeness": self_similarity(texts[at]),
                 "unfinished": fmean(not ids or ids[-1] not in ends for ids in of_prompt),
             }
@@ -139,7 +141,10 @@ class Watching:
         """Every look, with `field` in the place of the held-out reward."""
         found = []
         for step in self.steps:
-            rows = self.of(step)
+            # to decline what is harmful is what people want: only other refusals are watched
+            rows = [row for row in self.of(step) if field != "refused" or not row["harmful"]]
+            if not rows:
+                continue
             values = tuple(sign * row[field] for row in rows) if rows[0][field] is not None else ()
             found.append(Look(step, tuple(row["proxy"] for row in rows), values, fmean(row["kl"] for row in rows)))
         return found

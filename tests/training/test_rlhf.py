@@ -16,7 +16,7 @@ from align.models.trees import Group
 from align.ports import Mark
 from align.records import Prompt
 from align.store import jsonl
-from align.training.rollouts import Told, draw, sums
+from align.training.rollouts import Told, Watching, draw, sums
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import Place, World, digests, killed, question
 
@@ -202,3 +202,19 @@ def test_on_a_cpu_vllm_is_refused_before_anything_is_made(
     with pytest.raises(UsageError, match=r"rlhf.engine.name: vllm.* on a CPU, .*take `transformers`"):
         tuned(speaker, tmp_path, engine=engine)
     assert not list(tmp_path.glob("**/*.safetensors"))
+
+
+@pytest.mark.parametrize("harmful", [True, False])
+def test_declining_more_is_an_alarm_but_for_what_is_harmful(harmful: bool, tmp_path: Path) -> None:
+    same = {"answers": ["a"], "held_out": None, "kl": 0.1, "tokens": 5.0, "likeness": 0.1, "unfinished": 0.0}
+    rows = [
+        {**same, "step": step, "prompt_id": str(i), "proxy": step + i / 9, "harmful": harmful,
+         "refused": float(step > 0 and i % 4 > 0)}
+        for step in (0, 5) for i in range(16)
+    ]  # fmt: skip
+    jsonl.write(tmp_path / "looks.jsonl", rows)
+    chosen = Draw(1.0, 1.0, 8, frozenset({0}))
+    watching = Watching(RLHFConfig(), [], [], None, lambda _: "", chosen, tmp_path, 0)
+    watching.forget_after(5)
+    watching.close()
+    assert ("refused" in watching.alarms) is not harmful
