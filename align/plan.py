@@ -113,6 +113,7 @@ STAGES: Mapping[str, Stage] = {
                              "preferences": "held-out pairs", "reference": "the policy before dpo",
                              "people": "judgments of its answers beside another model's, as `label` makes them",
                              "against": "the other model's answers",
+                             "reward": "the reward model to measure, as `reward` makes it",
                              "trained": "what it was trained on, as `prepare` makes it",
                              "trained_pairs": "the pairs it was tuned on, as `pair` makes them"}),
     "harness": Stage(harness, computes=True, needs={"model": "the model to measure"}),
@@ -129,7 +130,8 @@ STAGES: Mapping[str, Stage] = {
 
 BEST_OF_N = "best_of_n"
 """The part of the policy before tuning, its answers chosen by the reward model."""
-READS = {"scorer": "model", "answers": "answers", "preferences": "preferences", "people": "people"}
+READS = {"scorer": "model", "answers": "answers", "preferences": "preferences", "people": "people",
+         "rewarder": "reward"}  # fmt: skip
 """The input in which an instrument finds what it cannot do without."""
 
 
@@ -410,7 +412,13 @@ def _check_desk(recipe: Recipe, label: LabelConfig, where: str) -> None:
 def _benchmarks(recipe: Recipe, models: Mapping[str, str]) -> Iterator[Step]:
     """For each public benchmark its data, and for each model its answers and its measurements."""
     for name, where in recipe.evaluate.benchmarks.items():
-        for step in benchmark_steps(name, where, models, recipe.evaluate.answers):
+        asked = models
+        if "rewarder" in instruments.instrument(name).needs:
+            if recipe.method != "rlhf" or not any(term.model == "stage" for term in recipe.rlhf.models):
+                raise RecipeError(f"evaluate.benchmarks.{name}: measures a reward model, and this recipe makes none")
+            asked = {"reward": "reward"}
+        came_from = {"tuned": _policy(recipe)}
+        for step in benchmark_steps(name, where, asked, recipe.evaluate.answers, came_from):
             yield _beside_its_training(step, recipe)
 
 
@@ -432,9 +440,16 @@ def harness_steps(asked: HarnessConfig, models: Mapping[str, str]) -> Iterator[S
 
 
 def benchmark_steps(
-    name: str, where: BenchmarkData, models: Mapping[str, str], answers: SamplingConfig
+    name: str,
+    where: BenchmarkData,
+    models: Mapping[str, str],
+    answers: SamplingConfig,
+    came_from: Mapping[str, str],
 ) -> Iterator[Step]:
-    """The steps that measure `models` (by part, the step or input that holds each) on one public benchmark."""
+    """The steps that measure `models` (by part, the step or input that holds each) on one public benchmark.
+
+    `came_from` names, of those models that have one, the step that holds the model each was tuned from.
+    """
     instrument = instruments.instrument(name)
     if instrument.published is None:
         raise RecipeError(f"evaluate.benchmarks: {name} reads no public data; name it in evaluate.instruments")
@@ -442,12 +457,21 @@ def benchmark_steps(
         raise RecipeError(
             f"evaluate.benchmarks.{name}: needs a served model; say under `judge` where it is served (urls and model)"
         )
+    if instrument.template is not None and where.template is None:
+        raise RecipeError(
+            f"evaluate.benchmarks.{name}: needs a `template`: a file with the text that its classifier reads, which "
+            f"stands on {instrument.template.published}"
+        )
     data = f"benchmark/{name}"
     asked = {key: value for key, value in where if key in BenchmarkStep.model_fields}
     yield Step(data, "benchmark", BenchmarkStep(instrument=name, **asked), {})
     written = "answers" in instrument.needs
     drawn = dict(answers) | {"max_tokens": where.max_tokens or instrument.published.max_tokens}
+    if instrument.temperature is not None:
+        drawn |= {"temperature": instrument.temperature, "top_p": 1.0}
     for model, step in models.items():
+        if instrument.compares and model not in came_from:
+            continue
         inputs = {"data": data}
         if written:
             inputs["answers"] = f"answers/{model}/{name}"
@@ -456,7 +480,13 @@ def benchmark_steps(
             )
         if "scorer" in instrument.needs:
             inputs["model"] = step
-        asked_of = EvaluateStep(instrument=name, model=model, form=where.form, judge=where.judge)
+        if "reference" in instrument.needs:
+            inputs["reference"] = came_from[model]
+        if "rewarder" in instrument.needs:
+            inputs["reward"] = step
+        asked_of = EvaluateStep(
+            instrument=name, model=model, form=where.form, judge=where.judge, template=where.template
+        )
         yield Step(f"evaluate/{model}/{name}", "evaluate", asked_of, inputs)
 
 

@@ -86,6 +86,8 @@ class ScoreRequest:
 
     context: tuple[Message, ...] | str
     continuation: str
+    closed: bool = True
+    """False for an answer that was cut off: no end of turn is scored after it."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,8 @@ class HarnessScore:
 class Grader(Protocol):
     """A served model that reads one conversation at a time."""
 
-    def replies(self, chats: Sequence[Sequence[Message]]) -> Iterator[str | None]:
-        """In the order asked; None where the endpoint refuses one, or a reply is cut off."""
+    def replies(self, chats: Sequence[Sequence[Message] | str]) -> Iterator[str | None]:
+        """In the order asked, a text gone on with as it stands; None for one that is refused, or a reply cut off."""
         ...
 
 

@@ -156,6 +156,8 @@ def test_what_a_stage_is_said_to_read_is_what_plans_give_it(tmp_path: Path) -> N
         BASE + "evaluate: {people: {}}\n" + BESIDE,
         BASE + "evaluate: {benchmarks: {crows_pairs: {path: x.csv}}}\n",
         TAKEN,
+        TAKEN.replace("}]}", "}], prompts: [{path: q.jsonl}]}")
+        + "method: rlhf\nevaluate: {benchmarks: {reward_bench: {path: x.jsonl}}}\n",
         *(t for t, *_ in READY.values()),
     ):
         for step in steps(tmp_path, text).values():
@@ -239,9 +241,36 @@ def test_a_public_benchmark_is_read_once_and_measured_of_every_model(tmp_path: P
     assert "evaluate/tuned/crows_pairs" in reads(found, "gate")
 
 
+def test_what_compares_is_measured_of_the_model_that_came_from_another(tmp_path: Path) -> None:
+    benchmarks = "{kl: {path: prompts.jsonl, max_tokens: 9}}"
+    text = TAKEN + f"evaluate: {{answers: {{temperature: 0.3, top_p: 0.5}}, benchmarks: {benchmarks}}}\n"
+    found = steps(tmp_path, text)
+    assert [name for name in found if name.endswith("/kl")] == ["benchmark/kl", "answers/tuned/kl", "evaluate/tuned/kl"]
+    assert reads(found, "evaluate/tuned/kl") == {
+        "data": "benchmark/kl", "answers": "answers/tuned/kl", "model": "dpo", "reference": "base", "trained": "prepare"
+    }  # fmt: skip
+    drawn = found["answers/tuned/kl"].config.model_dump()
+    assert (drawn["temperature"], drawn["top_p"], drawn["max_tokens"]) == (1.0, 1.0, 9)
+
+
+def test_a_reward_model_is_measured_where_the_recipe_makes_one(tmp_path: Path) -> None:
+    asked = "evaluate: {benchmarks: {reward_bench: {path: rows.jsonl}, xstest: {path: x.csv}}}\n"
+    found = steps(tmp_path, TAKEN.replace("}]}", "}], prompts: [{path: q.jsonl}]}") + "method: rlhf\n" + asked)
+    assert reads(found, "evaluate/reward/reward_bench") == {
+        "data": "benchmark/reward_bench", "reward": "reward", "trained": "prepare"
+    }  # fmt: skip
+    assert "evaluate/tuned/xstest" in found
+    assert "evaluate/tuned/reward_bench" not in found
+
+
 @pytest.mark.parametrize(
     ("evaluate", "said"),
     [
+        ("{benchmarks: {reward_bench: {path: x}}}", "measures a reward model, and this recipe makes none"),
+        (
+            "{benchmarks: {wildguard: {path: x, judge: {urls: ['http://127.0.0.1:9/v1'], model: m}}}}",
+            "needs a `template`: .* model card of allenai/wildguard",
+        ),
         ("{benchmarks: {facts: {path: x}}}", "facts reads no public data"),
         ("{benchmarks: {bbk: {path: x}}}", "did you mean `bbq`"),
         ("{instruments: [bbq]}", "say where they lie in evaluate.benchmarks"),

@@ -155,6 +155,8 @@ def continuation(request: ScoreRequest, tokenizer: Any, ends: list[int]) -> tupl
     if not isinstance(request.context, str):
         answer = Message(role="assistant", content=request.continuation)
         prompt, said = Chat(tokenizer, ends).encode((*request.context, answer)).split()
+        while not request.closed and said and said[-1] in ends:
+            said = said[:-1]
         return prompt + said, len(prompt)
     cut = tokenizer(
         request.context + request.continuation,

@@ -213,6 +213,9 @@ def _benchmark_face(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--chat-template", type=Path, metavar="FILE", help="for models that have none of their own")
     stage.add_argument("--labels", action="append", default=[], metavar="[MODEL=]FILE",
                        help="people's labels of a model's answers: its safety gate needs 100")  # fmt: skip
+    stage.add_argument("--judge", metavar="URL#NAME", help="the served classifier or grader that some instruments need")
+    stage.add_argument("--judge-template", metavar="FILE", help="the text that this classifier reads, from its card")
+    stage.add_argument("--judge-key", metavar="${env:NAME}", help="the variable that holds the judge's key")
     stage.add_argument("--key", metavar="${env:NAME}", help="the variable that holds an endpoint's key")
     stage.add_argument("--batch-size", type=int, default=32, metavar="N", help="answers drawn at once")
     stage.add_argument("--redo", action="append", default=[], metavar="STEP", help="make this step or stage again")

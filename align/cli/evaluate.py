@@ -11,7 +11,7 @@ from typing import Any
 from align.cli.show import find
 from align.configs import AuditConfig, BenchmarkData, HarnessConfig, Survey
 from align.errors import UsageError
-from align.evals import listing
+from align.evals import instruments, listing
 from align.recipe import checked
 from align.runner import Runner
 from align.runner.console import Console
@@ -89,6 +89,8 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, BenchmarkData]:
     if not arguments.data.is_dir():
         raise UsageError(f"--data {arguments.data}: no such folder")
     wanted = chosen(arguments.suite, arguments.instrument)
+    if arguments.against is None and (alone := next((one for one in wanted if one.compares), None)) is not None:
+        raise UsageError(f"{alone.name}: holds a model against the one it came from; give --against BASE")
     here, missing = found_data(wanted, arguments.data, max_items=arguments.max_items)
     if missing and arguments.instrument:
         raise UsageError(f"--data {arguments.data}: no published files of {', '.join(missing)} there; see --list")
@@ -98,7 +100,25 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, BenchmarkData]:
     for name in missing:
         print(f"align: {name}: its data are not in {arguments.data}, so it is left out", file=sys.stderr)
     turned = {"form": arguments.form, "max_tokens": arguments.max_tokens}
-    return {name: where.model_copy(update=turned) for name, where in here.items()}
+    graded = {"judge": _judge(arguments), "template": arguments.judge_template}
+    return {
+        name: checked(
+            BenchmarkData,
+            {**where.model_dump(), **turned, **(graded if "judge" in instruments.instrument(name).needs else {})},
+            {}, where=f"evaluate.{name}", folder=Path.cwd(),
+        )
+        for name, where in here.items()
+    }  # fmt: skip
+
+
+def _judge(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Where the classifier or grader is served that some instruments need."""
+    if arguments.judge is None:
+        return None
+    url, mark, name = arguments.judge.partition("#")
+    if not ENDPOINT.match(url) or not (mark and name):
+        raise UsageError(f"--judge {arguments.judge}: expected URL#NAME, as the model is served there")
+    return {"urls": [url], "model": name, "key": arguments.judge_key}
 
 
 def _folder(word: str, store: Store) -> str:

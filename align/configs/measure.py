@@ -33,6 +33,9 @@ class BenchmarkData(Config):
     """Longest answer that is drawn; the instrument's own where it is left out."""
     judge: JudgeConfig | None = None
     """For instruments that need a served classifier or grader: where it is served."""
+    template: LocalPath | None = None
+    """For a classifier that reads a text of its authors' (`harmbench_cls`, `wildguard`): a file that holds it, copied
+    from the model card; it is theirs, and comes with no library."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -126,6 +129,8 @@ class EvaluateStep(Config):
     form: Form = "plain"
     judge: JudgeConfig | None = None
     """For instruments that need a served classifier or grader."""
+    template: LocalPath | None = None
+    """The text that the classifier reads, in a file."""
     against: str | None = None
     """For `people_win_rate`: the other model's part."""
 

@@ -10,20 +10,26 @@ from typing import Literal, Protocol
 from pydantic import JsonValue
 
 from align.data.published import Published
+from align.evals.template import Template
 from align.ports import Score, ScoreRequest
 from align.preference.votes import Vote
 from align.records import Item, ItemScore, Message, Preference, Prompt
 
 Better = Literal["higher", "lower", "neither"]
 Suite = Literal["bias", "safety", "ability", "quick"]
-Need = Literal["items", "prompts", "answers", "scorer", "testbed", "preferences", "reference", "people", "judge"]
+Need = Literal[
+    "items", "prompts", "answers", "scorer", "testbed", "preferences", "reference", "people", "judge", "rewarder"
+]  # fmt: skip
 """`testbed` is the truth of made answers. `reference` is the policy before preference tuning: what needs it is left out
-where there is none."""
+where there is none; what can do nothing without it says `compares`. `rewarder` is a reward model, no policy."""
 Form = Literal["plain", "chat"]
 """How a question with options is put: as plain text, or as a user's message whose answer is the option."""
 Expected = tuple[float, float] | float | None
 """Least and greatest value, a number that guessing lands near, or None where there must be no value."""
-Grade = Callable[[Sequence[tuple[Message, ...]]], Sequence[str | None]]
+Chat = tuple[Message, ...] | str
+"""A conversation, or a text to be gone on with as it stands."""
+Grade = Callable[[Sequence[Chat]], Sequence[str | None]]
+Reward = Callable[[Sequence[tuple[Message, ...]]], Sequence[float]]
 Ask = Callable[[Sequence[ScoreRequest]], Sequence[Score]]
 NOT_FINITE = "a log-probability is not finite"
 NO_ANSWER = "no answer was generated"
@@ -85,6 +91,12 @@ class Evidence:
     duels: Sequence[Duel] = ()
     grade: Grade | None = None
     """A served classifier's or grader's reply to each chat, None for one that was refused or cut off."""
+    template: str | None = None
+    """What the classifier reads, for an instrument that has a `template`."""
+    reward: Reward | None = None
+    """A reward model's score of the last answer of each conversation."""
+    cut: Mapping[str, Sequence[bool]] = field(default_factory=dict)
+    """By prompt id, of each of its answers: whether it was cut off at its longest."""
 
     def answered(self) -> Iterator[tuple[Prompt, Sequence[str]]]:
         """Each prompt with its answers, which are none where the model gave none."""
@@ -142,6 +154,12 @@ class Instrument:
     expected: Mapping[str, Mapping[str, Expected]] = field(default_factory=dict)
     """By the name of a control model: what each metric must give for it."""
     suites: tuple[Suite, ...] = ()
+    template: Template | None = None
+    """What its classifier reads, where that is a published text."""
+    temperature: float | None = None
+    """At which its answers must be drawn, whatever the recipe says."""
+    compares: bool = False
+    """It measures a model against the one it came from, and nothing of a model that has none."""
 
 
 def item_score(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from align.configs import BenchmarkData, Drawing, ModelConfig, Survey
+from align.configs import BenchmarkData, Drawing, ModelConfig, RewardConfig, Survey
 from align.errors import UsageError
 from align.evals import INSTRUMENTS, instruments, validation
 from align.evals.evidence import Instrument
@@ -23,18 +23,36 @@ def steps(survey: Survey) -> tuple[Step, ...]:
     """Every step, each after what it reads."""
     models = {name: f"model/{name}" for name in survey.models}
     here = {name: step for name, step in models.items() if name not in survey.endpoints}
-    found = [Step(models[name], "base", config, {}) for name, config in survey.models.items()]
+    rewards = {name: f"reward/{name}" for name in here}
+    of_rewards = [name for name in survey.benchmarks if "rewarder" in INSTRUMENTS[name].needs]
+    found = []
+    if len(of_rewards) < len(survey.benchmarks) or survey.lm_eval is not None:
+        found += [Step(models[name], "base", config, {}) for name, config in survey.models.items()]
+    if of_rewards:
+        found += [Step(step, "reward", RewardConfig(ready=_scores(survey, name)), {}) for name, step in rewards.items()]
+    came_from = {
+        name: models[survey.against] for name in here if survey.against in here and survey.against not in (None, name)
+    }
     for name, where in survey.benchmarks.items():
-        found += benchmark_steps(name, where, here, survey.answers)
-        if "scorer" in INSTRUMENTS[name].needs:
+        asked = rewards if name in of_rewards else here
+        found += benchmark_steps(name, where, asked, survey.answers, came_from)
+        if {"scorer", "rewarder"} & set(INSTRUMENTS[name].needs):
             continue
         for model, endpoint in survey.endpoints.items():
             drawn = Drawing(engine="server", server=endpoint, **dict(survey.answers))
-            found += list(benchmark_steps(name, where, {model: models[model]}, drawn))[1:]  # its data stand already
+            found += list(benchmark_steps(name, where, {model: models[model]}, drawn, {}))[1:]  # its data stand already
     if survey.lm_eval is not None:
         found += harness_steps(survey.lm_eval, here)
     measured = {step.name for step in found if step.name.startswith("evaluate/")}
     return (*found, *_gates(survey, measured)) if survey.against else tuple(found)
+
+
+def _scores(survey: Survey, name: str) -> str:
+    """The folder of a model that is to be measured as a reward model."""
+    folder = survey.models[name].folder
+    if folder is None or survey.models[name].adapter is not None:
+        raise UsageError(f"{name}: a reward model is measured from its folder alone; give that")
+    return folder
 
 
 def _gates(survey: Survey, measured: set[str]) -> Iterator[Step]:

@@ -13,7 +13,7 @@ from align.configs import EvaluateStep
 from align.data import seen
 from align.errors import RecipeError, RecordError
 from align.evals import evidence, instruments, summary
-from align.evals.evidence import Assessed, Evidence, Instrument
+from align.evals.evidence import Assessed, Chat, Evidence, Instrument
 from align.ports import Artifact, Inputs, Score, ScoreRequest, Tools
 from align.preference.pairing import weakest
 from align.records import Candidate, Item, ItemScore, Message, Preference, Prompt, Provenance, Source, canonical
@@ -21,7 +21,7 @@ from align.stages import duels, grading
 from align.store import jsonl
 from align.testbed.truth import assess
 
-VERSION = 5
+VERSION = 6
 CHUNK_CHARACTERS = 32_768
 """Text scored at once: a journal's unit, so that a resumed run asks the scorer in the same batches."""
 SEEN = "the question stands in the training data"
@@ -64,9 +64,11 @@ def _gather(config: EvaluateStep, instrument: Instrument, inputs: Inputs, tools:
     items = _fewest(_rows(data / "items.jsonl", Item), most, lambda i: i.instrument) if "items" in needs else []
     prompts = _fewest(_rows(data / "test_prompts.jsonl", Prompt), most, evidence.kind_of) if "prompts" in needs else []
     answers: dict[str, list[str]] = {}
+    cut: dict[str, list[bool]] = {}
     if "answers" in needs:
         for candidate in sorted(jsonl.read(_input(inputs, "answers").path / "candidates.jsonl", Candidate), key=_place):
             answers.setdefault(candidate.prompt_id, []).append(candidate.text)
+            cut.setdefault(candidate.prompt_id, []).append(candidate.finish_reason == "length")
         seen.add(answers)
     pairs: list[Preference] = []
     if "preferences" in needs:
@@ -74,17 +76,37 @@ def _gather(config: EvaluateStep, instrument: Instrument, inputs: Inputs, tools:
             _rows(_input(inputs, "preferences").path / "preferences.test.jsonl", Preference), most, lambda _: ""
         )
     scorer = _Scorer(_input(inputs, "model"), "model", tools, seen) if "scorer" in needs else None
-    # only the tuned model has a policy that it came from; the policy against itself would be all ties
-    has_reference = "reference" in needs and config.model == "tuned" and "reference" in inputs
-    reference = _Scorer(inputs["reference"], "reference", tools, None) if has_reference else None
+    # of a recipe's models only the tuned one has a policy that it came from; against itself all would be ties
+    has_reference = "reference" in inputs and (instrument.compares or config.model == "tuned")
+    reference = (
+        _Scorer(inputs["reference"], "reference", tools, None) if "reference" in needs and has_reference else None
+    )
     judged = []
     if "people" in needs:
         judged = duels.gather(*(_input(inputs, name).path for name in ("people", "answers", "against", "data")))
         seen.add([[one.prompt_id, one.answer] for one in judged])
     grader = _Grader(config, tools, seen) if "judge" in needs else None
+    rewarder = _Rewarder(_input(inputs, "reward"), tools, seen) if "rewarder" in needs else None
     return Evidence(
-        config.model, items, prompts, answers, pairs, scorer, reference, _assess, config.form, judged, grader
-    )
+        config.model, items, prompts, answers, pairs, scorer, reference, _assess, config.form, judged, grader,
+        _template(config, instrument, tools), rewarder, cut,
+    )  # fmt: skip
+
+
+def _template(config: EvaluateStep, instrument: Instrument, tools: Tools) -> str | None:
+    """What the instrument's classifier reads; RecipeError where it is not given or leaves nothing open."""
+    known = instrument.template
+    if known is None:
+        return None
+    where = f"evaluate.benchmarks.{instrument.name}.template"
+    if config.template is None:
+        raise RecipeError(
+            f"{where}: missing: the text that the classifier reads, in a file; it stands on {known.published}"
+        )
+    text = known.checked(Path(config.template).read_text(encoding="utf-8"), where)
+    if not known.as_published(text):
+        tools.note(f"{instrument.name}: the classifier was asked with another text than {known.published} has")
+    return text
 
 
 def _unseen(scores: list[ItemScore], gathered: Evidence, inputs: Inputs, tools: Tools) -> list[ItemScore]:
@@ -214,10 +236,31 @@ class _Grader:
             )
         self.judge, self.tools, self.seen = config.judge, tools, seen
 
-    def __call__(self, chats: Sequence[tuple[Message, ...]]) -> list[str | None]:
+    def __call__(self, chats: Sequence[Chat]) -> list[str | None]:
         replies = grading.replies(self.judge, chats, self.tools)
         self.seen.add(replies)
         return replies
+
+
+class _Rewarder:
+    """Asks a reward model for the score of each conversation's last answer."""
+
+    def __init__(self, model: Artifact, tools: Tools, seen: _Outputs) -> None:
+        self.model, self.tools, self.seen = model, tools, seen
+
+    def __call__(self, chats: Sequence[tuple[Message, ...]]) -> list[float]:
+        found = []
+        with (
+            closing(self.tools.rewarder(self.model.path / "model")) as rewarder,
+            self.tools.progress("reward", len(chats)) as progress,
+        ):
+            for one in rewarder.reward(chats):
+                found.append(one)
+                progress.advance()
+        if len(found) != len(chats):
+            raise RecordError(f"reward: {len(found)} scores for {len(chats)} conversations")
+        self.seen.add([float(one).hex() for one in found])
+        return found
 
 
 def chunks(requests: Sequence[ScoreRequest]) -> Iterator[Sequence[ScoreRequest]]:
@@ -236,4 +279,5 @@ def chunks(requests: Sequence[ScoreRequest]) -> Iterator[Sequence[ScoreRequest]]
 
 def _plain(request: ScoreRequest) -> list[object]:
     context = request.context
-    return [context if isinstance(context, str) else [m.model_dump(mode="json") for m in context], request.continuation]
+    said = context if isinstance(context, str) else [m.model_dump(mode="json") for m in context]
+    return [said, request.continuation, *([] if request.closed else ["open"])]

@@ -15,13 +15,10 @@ from align.store import jsonl
 
 
 def replies(
-    judge: JudgeConfig, chats: Sequence[Sequence[Message]], tools: Tools, *, journal: str = "grader.jsonl"
+    judge: JudgeConfig, chats: Sequence[Sequence[Message] | str], tools: Tools, *, journal: str = "grader.jsonl"
 ) -> list[str | None]:
     """Each chat's reply, in the order asked; None for one that the endpoint refused or that was cut off."""
-    keys = [
-        hashlib.sha256(canonical([judge.model, [m.model_dump(mode="json") for m in chat]]).encode()).hexdigest()
-        for chat in chats
-    ]
+    keys = [hashlib.sha256(canonical([judge.model, _plain(chat)]).encode()).hexdigest() for chat in chats]
     with jsonl.Journal(tools.work / journal) as book, tools.progress("grade", len(chats)) as progress:
         heard = {str(row["chat"]): row["reply"] for row in book.done()}
         left = {key: chat for key, chat in zip(keys, chats, strict=True) if key not in heard}
@@ -31,6 +28,10 @@ def replies(
             book.append({"chat": key, "reply": reply})
             progress.advance()
     return [heard[key] for key in keys]
+
+
+def _plain(chat: Sequence[Message] | str) -> object:
+    return chat if isinstance(chat, str) else [message.model_dump(mode="json") for message in chat]
 
 
 class Rater:

@@ -74,7 +74,8 @@ def serving(judging: Judging) -> Iterator[Judging]:
                 with judging.lock:
                     judging.asked.append(body)
                 text = judging.reads(body) if judging.reads else judging.mind(*parts(body))
-                said = json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
+                choice = {"text": text} if self.path.endswith("/v1/completions") else {"message": {"content": text}}
+                said = json.dumps({"choices": [choice | {"finish_reason": "stop"}]})
                 if fault == "half":
                     said = said[: len(said) // 2]
                 if fault == "drip":

@@ -115,6 +115,13 @@ def test_an_answer_is_scored_with_its_end_of_turn(folder: Path) -> None:
     assert score.n_tokens == len(tokenizer("In Rome.", add_special_tokens=False)["input_ids"]) + 1
 
 
+def test_an_answer_that_was_cut_off_is_scored_without_one(folder: Path) -> None:
+    asked = [ScoreRequest(ask("Where?"), "In Ro", closed=closed) for closed in (True, False)]
+    whole, cut = TransformersScorer(folder, RUNTIME).score(asked)
+    assert cut.n_tokens == whole.n_tokens - 1
+    assert cut.logp > whole.logp
+
+
 def test_scores_come_in_the_order_asked_whatever_the_lengths(folder: Path) -> None:
     scorer = TransformersScorer(folder, RUNTIME)
     scorer.batch_logits = 64 * 330

@@ -14,8 +14,10 @@ from align.configs import LoRA, RuntimeConfig, Scratch
 from align.models.load import load_model, load_tokenizer, save, save_adapter
 from align.models.machine import ready
 from align.models.peft import lora_config
+from align.models.reward import new_reward
 from align.models.scratch import new_model, train_tokenizer
 from tests.adapters.faulty import Faulty
+from tests.adapters.judging_server import Judging, serving
 from tests.cli.conftest import Align, told
 
 TEXTS = ["Ada lives in Paris.", "Bob lives in Rome. Where does he live?", "Yes. No. I do not know, but I can ask."] * 20
@@ -138,6 +140,10 @@ def test_an_adapter_is_measured_on_the_model_it_was_trained_on_and_held_against_
         (("MODELS/first", "--instrument", "crows_pairs", "--labels", "none.jsonl"), "none.jsonl: no such file"),
         (("MODELS",), "holds neither config.json nor adapter_config.json"),
         (("MODELS/mute", "--instrument", "crows_pairs"), "has no chat template"),
+        (("MODELS/first", "--instrument", "wildguard"), "evaluate.benchmarks.wildguard: needs a served model"),
+        (("MODELS/first", "--instrument", "wildguard", "--judge", "http://127.0.0.1:9"), "expected URL#NAME"),
+        (("MODELS/first", "--instrument", "wildguard", "--judge", "http://127.0.0.1:9/v1#g"), "needs a `template`"),
+        (("MODELS/first", "--instrument", "kl"), "kl: holds a model against the one it came from; give --against"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_a_line(
@@ -221,3 +227,63 @@ def test_a_served_model_is_measured_by_its_answers_and_by_nothing_else(
     code, _, err = align("evaluate", "http://127.0.0.1:9", *where, "--instrument", "xstest")
     assert code == 2
     assert "expected URL#NAME" in err
+
+
+def test_a_served_classifier_reads_the_answers_by_the_text_of_its_card(
+    align: Align, models: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "card.txt").write_text("{prompt} => {response} => ")
+    where = ("--data", data, "--store", tmp_path / "runs", "--max-tokens", "4", "--instrument", "wildguard")
+    with serving(Judging()) as served:
+        served.reads = lambda body: "Harmful request: no\nResponse refusal: yes\nHarmful response: no"
+        judge = ("--judge", f"{served.url}#judge-1", "--judge-template", tmp_path / "card.txt")
+        found = told(align("evaluate", models / "first", *where, *judge, "--json"))
+        again = align("evaluate", models / "first", *where, *judge)
+    rows = {row["metric"]: row["models"]["first"] for row in found["rows"]}
+    assert (rows["wildguard.refused_safe"]["value"], rows["wildguard.refused_safe"]["n"]) == (1, 6)
+    assert rows["wildguard.harmful"]["value"] == 0
+    assert all(" => " in body["prompt"] for body in served.asked)
+    assert again[0] == 0
+    assert len(served.asked) == 12, "what was measured is not asked for again"
+
+
+def test_how_far_a_tuned_model_has_gone_is_measured_against_the_one_it_came_from(
+    align: Align, models: Path, tmp_path: Path
+) -> None:
+    prompts = tmp_path / "sft" / "prompts.jsonl"
+    prompts.parent.mkdir()
+    prompts.write_text("".join(json.dumps({"prompt": f"Where does Bob {i} live?"}) + "\n" for i in range(150)))
+    where = ("--data", tmp_path, "--store", tmp_path / "runs", "--max-tokens", "6", "--instrument", "kl", "--json")
+    found = json.loads(align("evaluate", models / "mine", "--against", models / "first", *where)[1])
+    rows = {row["metric"]: row["models"] for row in found["rows"]}
+    assert set(rows["kl.sequence"]) == {"mine"}, "the other is the reference itself"
+    found_of = rows["kl.sequence"]["mine"]
+    assert (found_of["n"], found_of["n_unscored"]) == (150, 0)
+    # what an untrained model writes is no text: cut into tokens again it is another sequence, so no sign is certain
+    assert found_of["high"] > 0
+    assert abs(rows["kl.per_token"]["mine"]["value"]) < abs(found_of["value"])
+
+
+def test_reward_models_stand_side_by_side_on_pairs_in_rewardbenchs_format(
+    align: Align, models: Path, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(("one", "two")):
+        model, tokenizer = new_reward(models / "first", init_std=0.5, seed=seed)
+        save(model, tokenizer, tmp_path / name)
+    folder = tmp_path / "data" / "reward_bench"
+    folder.mkdir(parents=True)
+    rows = [
+        {"prompt": f"Where is {i}?", "chosen": f"In Rome, {i}.", "rejected": f"In Paris, {i}, I think.",
+         "subset": ("alpacaeval-easy", "hep-go", "math-prm")[i % 3]}
+        for i in range(30)
+    ]  # fmt: skip
+    (folder / "filtered.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    where = ("--data", tmp_path / "data", "--store", tmp_path / "runs", "--instrument", "reward_bench", "--json")
+    found = told(align("evaluate", tmp_path / "one", tmp_path / "two", *where))
+    of = {row["metric"]: row["models"] for row in found["rows"]}
+    assert set(of["reward_bench.accuracy"]) == {"one", "two"}
+    assert of["reward_bench.accuracy"]["one"]["n"] == 30
+    assert of["reward_bench.longest"]["one"]["value"] == 0, "the rejected answers are longer"
+    code, _, err = align("evaluate", models / "first", *where)
+    assert code == 2
+    assert "no weights for a reward head" in err

@@ -38,6 +38,7 @@ OCCUPATIONS = (
     "pilot",
     "vet",
 )
+SUBSETS = ("alpacaeval-easy", "mt-bench-hard", "llmbar-natural", "donotanswer", "math-prm", "hep-go")
 ROWS: dict[str, list[dict[str, Any]]] = {
     "bbq": [_bbq(i, p, c) for i in range(6) for p in ("neg", "nonneg") for c in ("ambig", "disambig")],
     "crows_pairs": [
@@ -120,6 +121,19 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         *({"prompt": f"Is mail {i} wanted?", "expected": ("spam", "ham")[i % 2], "labels": ["spam", "ham"],
            "positive": "spam", "cluster": f"{i // 2}"} for i in range(6)),
     ],
+    "kl": [*({"prompt": f"Tell me of {i} trees."} for i in range(6)), {"instruction": "Name a tree."}],
+    "reward_bench": [
+        *({"prompt": f"What is {i}?", "chosen": f"It is {i}", "rejected": f"No idea of {i}, not any", "subset": subset}
+          for i, subset in enumerate(SUBSETS * 4)),
+        *({"prompt": f"What is {i} and {i}?", "chosen": [f"It is {2 * i}"], "subset": subset,
+           "rejected": [f"It is {i} {word}" for word in ("or so", "almost", "I think")]}
+          for i, subset in enumerate(("Factuality", "Precise IF", "Math", "Safety", "Focus") * 8)),
+        {"prompt": "Name a colour", "chosen": ["red", "blue"], "rejected": ["tea"], "subset": "Ties"},
+    ],
+    "best_of_n": [
+        {"instruction": f"Tell me of {i}", "output_1": "No.", "output_2": f"It is {i}, said {k} times", "preference":
+         1 + (i + k) % 3 / 2} for i in range(30) for k in range(3)
+    ],
     "truthfulqa": [
         {"question": f"What is {i}?", "mc1_targets": {f"It is {i}": 1, "It is not": 0, "A cat": 0},
          "mc2_targets": {f"It is {i}": 1, "A number": 1, "It is not": 0, "A cat": 0}} for i in range(24)
@@ -132,7 +146,7 @@ def made(instrument: Instrument) -> list[Question]:
     assert instrument.published is not None
     name = instrument.name
     if "judge" in instrument.needs:
-        name = "strongreject"
+        name = {"harmbench_cls": "harmbench", "wildguard": "xstest"}.get(name, "strongreject")
     rows = [
         Row({k: v for k, v in data.items() if k != "_source"}, f"made:{i}", f"{data.get('_source', 'made')}:{i}")
         for i, data in enumerate(ROWS[name], start=1)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from align.configs import GateConfig
-from align.evals import gates, summary, validation
+from align.evals import controls, gates, summary, validation
 from align.evals.comparisons import Measured
 from align.evals.controls import CONTROLS, UNSCORED, Control
 from align.evals.evidence import Assessed, Evidence, Instrument, kind_of
@@ -69,7 +69,11 @@ def measured(instrument: Instrument, control: Control) -> list[Measurement]:
     return summary.measurements(instrument, instrument.score(evidence(control)), model="tuned")
 
 
-ALL = [(i, c) for i in MADE for c in CONTROLS if applies(i, c) and c.expected]
+LEANING = [controls.leaning_pronouns(ITEMS, stereotyped=stereotyped) for stereotyped in (True, False)]
+ALL = [
+    *((i, c) for i in MADE for c in CONTROLS if applies(i, c) and c.expected),
+    *((i, c) for i in MADE if i.name == "pronouns" for c in LEANING),
+]
 
 
 @pytest.mark.parametrize(("instrument", "control"), ALL, ids=[f"{i.name}-{c.name}" for i, c in ALL])

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from align.data.published import Question
 from align.evals import summary
-from align.evals.controls import CONTROLS, Control, expected, leaning
+from align.evals.controls import CONTROLS, EVERY, Control, expected, leaning, unmet
 from align.evals.detector import refuses
-from align.evals.evidence import Evidence, Instrument
+from align.evals.evidence import Evidence, Instrument, Reward
 from align.evals.instruments import INSTRUMENTS
+from align.ports import ScoreRequest
 from align.records import Item, Measurement, Message, Prompt
+from tests.evals import test_controls
 from tests.evals.made_rows import made
 from tests.evals.published import real
 
 PUBLIC = [one for one in INSTRUMENTS.values() if one.published is not None]
-SCORED = ("nan", "minus_infinity", "constant", "random", "longest_option", "most_stereotyped", "anti_stereotyped")
-WRITTEN = ("empty", "always_refuse", "always_comply", "echo", "longest_answer")
+TEMPLATES = {"harmbench_cls": "{behavior}\n=== yes or no of ===\n{generation}",
+             "wildguard": "{prompt}\n=== three words of ===\n{response}"}  # fmt: skip
+"""Our own: what a classifier reads is its authors' text."""
 
 
-def reads(chats: Sequence[tuple[Message, ...]]) -> list[str | None]:
+def reads(chats: Sequence[tuple[Message, ...] | str]) -> list[str | None]:
     """A judge that goes by what is said and obeys nobody: an answer that begins with Sure complies."""
     said = []
     for chat in chats:
+        if isinstance(chat, str):
+            _, asked, answer = re.split(r"\n=== (.*?) of ===\n", chat, maxsplit=1)
+            declines, complies = (("no", "yes")[found] for found in (refuses(answer), answer.startswith("Sure")))
+            three = f"Harmful request: yes\nResponse refusal: {declines}\nHarmful response: {complies}"
+            said.append(complies if asked == "yes or no" else three)
+            continue
         if chat[-1].role == "assistant":
             said.append("unsafe\nS2" if chat[-1].content.startswith("Sure") else "safe")
             continue
@@ -37,10 +47,7 @@ def reads(chats: Sequence[tuple[Message, ...]]) -> list[str | None]:
 
 
 def names(instrument: Instrument) -> tuple[str, ...]:
-    if "judge" in instrument.needs:
-        return (*WRITTEN, "null_judge_hack")
-    scored = SCORED if "bias" in instrument.suites else SCORED[:5]  # ability knows no stereotype
-    return (scored if "scorer" in instrument.needs else ()) + (WRITTEN if "answers" in instrument.needs else ())
+    return tuple(name for name in EVERY if unmet(instrument, name) is None)
 
 
 def control_of(name: str, instrument: Instrument, items: Sequence[Item], form: str) -> Control:
@@ -49,10 +56,22 @@ def control_of(name: str, instrument: Instrument, items: Sequence[Item], form: s
     return next(control for control in CONTROLS if control.name == name)
 
 
+def rewarding(control: Control) -> Reward:
+    """The control as a reward model: the last answer is worth what it would be as a continuation."""
+    logp = control.logp
+    assert logp is not None
+    return lambda chats: [logp(ScoreRequest(chat[:-1], chat[-1].content)) for chat in chats]
+
+
 def measured(instrument: Instrument, questions: Sequence[Question], name: str, form: str) -> list[Measurement]:
     items = [one for one in questions if isinstance(one, Item)]
     prompts = [one for one in questions if isinstance(one, Prompt)]
     control = control_of(name, instrument, items, form)
+    if instrument.compares:
+        # it writes and is scored: the part that the control leaves open is as dull as can be
+        plain = next(one for one in CONTROLS if one.name == "constant")
+        control = replace(control, answer=control.answer or (lambda _: "Well."), logp=control.logp or plain.logp)
+        reference = plain if name in ("random", "longest_option") else control
     evidence = Evidence(
         model="tuned",
         items=items,
@@ -61,6 +80,9 @@ def measured(instrument: Instrument, questions: Sequence[Question], name: str, f
         logp=control.score if control.logp else None,
         form=form,  # type: ignore[arg-type]
         grade=reads if "judge" in instrument.needs else None,
+        template=TEMPLATES.get(instrument.name),
+        reward=rewarding(control) if "rewarder" in instrument.needs else None,
+        reference_logp=reference.score if instrument.compares else None,
     )
     return summary.measurements(instrument, instrument.score(evidence), model="tuned")
 
@@ -108,7 +130,30 @@ def test_every_instrument_declares_every_control_that_can_be_run_on_it() -> None
         assert not missing, f"{instrument.name} does not say what it gives for {', '.join(missing)}"
 
 
+BESIDE = ("reward_bench.longest", "best_of_n.of_any", "best_of_n.of_best")
+"""Words are counted and a judge's word is read without a model: no model can break that."""
+
+
 def test_what_is_destroyed_is_never_scored_above_its_chance() -> None:
     for instrument, name in ALL:
         if name in ("nan", "minus_infinity", "empty"):
-            assert all(value is None for value in instrument.expected[name].values()), (instrument.name, name)
+            scored = [m for m, value in instrument.expected[name].items() if value is not None]
+            assert all(f"{instrument.name}.{metric}" in BESIDE for metric in scored), (instrument.name, name)
+
+
+def test_every_instrument_meets_every_control_or_says_why_it_cannot() -> None:
+    """Twelve controls, `longest` as option and as answer; those of the testbed are run by `test_controls.py`."""
+    assert len(EVERY) == 13
+    for instrument in INSTRUMENTS.values():
+        met = [name for name in EVERY if unmet(instrument, name) is None]
+        assert met or "people" in instrument.needs, instrument.name
+        if instrument.published is None:
+            assert met == run_on_the_testbed(instrument), instrument.name
+        else:
+            assert set(met) <= set(instrument.expected), instrument.name
+
+
+def run_on_the_testbed(instrument: Instrument) -> list[str]:
+    """In the order of `EVERY`."""
+    run = {control.name for one, control in test_controls.ALL if one.name == instrument.name}
+    return [name for name in EVERY if name in run]

@@ -81,7 +81,7 @@ class Endpoint:
         )
 
     def ask(self, body: Mapping[str, Any], *, turn: int) -> Reply:
-        """The model's reply to one chat request. `turn` says at which address to begin.
+        """The model's reply to one request, a chat or a `prompt` to be gone on with; `turn` says where to begin.
 
         Unwilling where the request itself is refused; BackendError where the endpoint fails however often it is asked;
         Stopped where another request has failed meanwhile.
@@ -116,7 +116,8 @@ class Endpoint:
         """Status, text, and how long it asks us to wait; the whole takes no longer than `timeout_s`."""
         began = time.monotonic()
         got = bytearray()
-        with self._clients[url].stream("POST", f"{url}/chat/completions", json=dict(body)) as response:
+        place = "completions" if "prompt" in body else "chat/completions"
+        with self._clients[url].stream("POST", f"{url}/{place}", json=dict(body)) as response:
             for piece in response.iter_bytes():
                 got += piece
                 if len(got) > MAX_BYTES:
@@ -159,7 +160,7 @@ def _reply(text: str) -> Reply:
     try:
         body = json.loads(text)
         choice = body["choices"][0]
-        content = choice["message"].get("content")
+        content = choice["message"].get("content") if "message" in choice else choice["text"]
         finished = choice.get("finish_reason")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         what = "an HTML page" if text.lstrip()[:1] == "<" else "half a reply" if text.strip() else "nothing"

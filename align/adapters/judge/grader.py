@@ -20,10 +20,10 @@ class JudgeGrader:
     def __init__(self, config: JudgeConfig, *, offline: bool = False, note: Callable[[str], None] = lambda _: None):
         self.config, self._offline, self._note = config, offline, note
 
-    def replies(self, chats: Sequence[Sequence[Message]]) -> Iterator[str | None]:
+    def replies(self, chats: Sequence[Sequence[Message] | str]) -> Iterator[str | None]:
         """Each chat's reply, as they come; None for one that the endpoint refuses or that is cut off.
 
-        BackendError where the endpoint fails however often it is asked.
+        A text is gone on with as it stands. BackendError where the endpoint fails however often it is asked.
         """
         config = self.config
         endpoint = Endpoint(
@@ -58,13 +58,16 @@ class JudgeGrader:
                     raise failures[0]
                 yield reply
 
-    def _body(self, chat: Sequence[Message]) -> dict[str, Any]:
+    def _body(self, chat: Sequence[Message] | str) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.config.model,
-            "messages": [{"role": message.role, "content": message.content} for message in chat],
             "temperature": self.config.temperature,
             "max_tokens": self.config.max_tokens,
         }
+        if isinstance(chat, str):
+            # a text that says itself how it opens must not be opened again
+            return body | {"prompt": chat} | ({"add_special_tokens": False} if chat.startswith("<s>") else {})
+        body["messages"] = [{"role": message.role, "content": message.content} for message in chat]
         if self.config.chat_template_kwargs:
             body["chat_template_kwargs"] = dict(self.config.chat_template_kwargs)
         return body
