@@ -168,6 +168,9 @@ class RLHFConfig(TrainingConfig):
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """Whether advantages are divided by the standard deviation of their group's rewards, of the batch's, or not at
     all (`grpo` only)."""
+    loss: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = "dapo"
+    """How `grpo` averages over tokens, by TRL's names: over all of the batch (`dapo`, arXiv:2503.14476), answer by
+    answer (`grpo`), by a constant length (`dr_grpo`, arXiv:2503.20783), or over the micro-batch (`bnpo`)."""
     epsilon: float = Field(0.2, gt=0, lt=1)
     """Clipping of the ratio of new to old policy; matters with `iterations` above 1."""
     iterations: int = Field(1, ge=1)

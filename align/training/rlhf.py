@@ -265,7 +265,9 @@ def made(
     }
     if config.algorithm == "rloo":
         return LeaveOneOut(args=RLOOConfig(**shared), **made_of)
-    return GroupRelative(args=GRPOConfig(scale_rewards=config.scale_rewards, **shared), **made_of)
+    return GroupRelative(
+        args=GRPOConfig(scale_rewards=config.scale_rewards, loss_type=config.loss, **shared), **made_of
+    )
 
 
 def _unnamed(**_: Any) -> list[float]:

@@ -90,6 +90,16 @@ def test_the_reward_rises_and_the_policy_leaves_its_reference(algorithm: str, sp
     )
 
 
+def test_the_loss_is_the_one_asked_for(speaker: World, tmp_path: Path) -> None:
+    short = {"steps": 2, "watch": {"by": "none"}}
+    found = {
+        name: [row["loss"] for row in tuned(speaker, tmp_path / name, loss=name, **short) if "loss" in row]
+        for name in ("dapo", "grpo", "dr_grpo")
+    }
+    # the same answers and advantages, averaged over other things
+    assert len({round(losses[0], 9) for losses in found.values()}) == 3, found
+
+
 def test_an_adapter_is_its_own_reference_when_off(speaker: World, tmp_path: Path) -> None:
     log = tuned(speaker, tmp_path, lora=LoRA(rank=4, alpha=8).model_dump(), learning_rate=2e-2)
     assert looked(log, "kl")[0] == pytest.approx(0, abs=1e-4)
