@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from align.configs import GenerateStep, SamplingConfig, Writer
 from align.data.drawn import Tally, split_thought
@@ -36,7 +37,7 @@ class Asked:
         try:
             for prompt_id in ids:
                 offset, size = self.places[prompt_id]
-                row = json.loads(os.pread(handle, size, offset))
+                row = from_json(os.pread(handle, size, offset))
                 yield prompt_id, tuple(map(_message, row["messages"])), row.get("tools")
         finally:
             os.close(handle)
@@ -105,7 +106,7 @@ def asked(path: Path, *, sealed: bool = False) -> Asked:
         offset = 0
         with open(path, "rb") as stream:
             for raw in stream:
-                places.setdefault(str(json.loads(raw)["id"]), (offset, len(raw)))
+                places.setdefault(str(from_json(raw)["id"]), (offset, len(raw)))
                 offset += len(raw)
         return Asked(path, places)
     for offset, size, prompt in jsonl.places(path, Prompt):

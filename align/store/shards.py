@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from align.records import canonical
 
 SYNC_S = 1.0
@@ -69,7 +71,7 @@ class Shards:
     def rows(self, key: Hashable) -> Iterator[dict[str, Any]]:
         """The rows under a key."""
         for place in self.places.get(key, ()):
-            yield json.loads(os.pread(self._reader(place.shard), place.size, place.offset))
+            yield from_json(os.pread(self._reader(place.shard), place.size, place.offset))
 
     def close(self) -> None:
         """Force what was written to disk."""
