@@ -167,6 +167,9 @@ class AuditConfig(Config):
         return self
 
 
+RAW_WINS = ("win_rate.raw", "people_win_rate.raw")
+
+
 class Margin(Config):
     """One line of the gate."""
 
@@ -178,6 +181,10 @@ class Margin(Config):
     at_most_worse: float | None = None
     """With `against`: the largest acceptable loss, in the metric's unit; for a metric where neither way is better, the
     largest change."""
+    at_most_larger: float | None = None
+    """With `against`: by how much the metric may lie further from 0 than the comparator's does, whichever way."""
+    fair_length: bool = False
+    """With a win rate's `at_least`: a second line asks for the rate at equal length (`evals/fair_length.py`)."""
     relative: bool = False
     """`at_most_worse` is a share of what `against` has."""
     at_least: float | None = None
@@ -200,11 +207,14 @@ class Margin(Config):
 
     @model_validator(mode="after")
     def _bounds_something(self) -> Self:
-        if self.at_most_worse is None and self.at_least is None and self.at_most is None:
-            raise ValueError(f"{self.metric}: no bound; give at_most_worse, at_least or at_most")
-        if self.at_most_worse is not None and self.against is None:
+        paired = self.at_most_worse is not None or self.at_most_larger is not None
+        if not paired and self.at_least is None and self.at_most is None:
+            raise ValueError(f"{self.metric}: no bound; give at_most_worse, at_most_larger, at_least or at_most")
+        if paired and self.against is None:
             raise ValueError(f"{self.metric}: at_most_worse needs `against`: worse than which model?")
-        if self.compares and (self.at_most_worse is not None or self.against is None):
+        if self.fair_length and (self.metric not in RAW_WINS or self.at_least is None):
+            raise ValueError(f"{self.metric}: fair_length needs at_least, and one of {', '.join(RAW_WINS)}")
+        if self.compares and (paired or self.against is None):
             raise ValueError(f"{self.metric}: compares two models already; give `against` and at_least or at_most")
         if self.opponent == self.model:
             raise ValueError(f"{self.metric}: {self.model} against itself; name another model")
@@ -218,7 +228,8 @@ class Margin(Config):
     @property
     def opponent(self) -> Comparator | None:
         """The model that must have been measured too, if a bound needs one."""
-        return self.against if self.compares or self.at_most_worse is not None else None
+        paired = self.at_most_worse is not None or self.at_most_larger is not None
+        return self.against if self.compares or paired else None
 
 
 class GateConfig(Config):

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from align.configs import GateConfig, Margin
-from align.evals import statistics, summary, validation
+from align.evals import fair_length, summary, validation
 from align.evals.comparisons import Results, paired, wins
 from align.evals.evidence import Metric
 from align.evals.instruments import COMPARISONS, made_from, metrics
 from align.evals.margins import default_margins
 from align.evals.statistics import Estimate
 from align.evals.validation import Audit
+from align.evals.verdicts import Speaker, Word, negated, shifted
 from align.records import GateVerdict, ItemScore
-
-Word = Literal["pass", "fail", "inconclusive", "error"]
-POWER = 0.8
 
 Audits = Mapping[str, Audit]
 """By model: what people said of its refusals."""
@@ -64,8 +61,12 @@ def _lines(margin: Margin, config: GateConfig, results: Results, audits: Audits)
     lines = []
     if margin.at_most_worse is not None:
         lines.append(_no_worse(margin, margin.at_most_worse, config, results))
+    if margin.at_most_larger is not None:
+        lines.append(_no_larger(margin, margin.at_most_larger, config, results))
     if margin.at_least is not None:
         lines.append(_bounded(margin, margin.at_least, "at least", config, results))
+        if margin.fair_length:
+            lines.append(_at_equal_length(margin, margin.at_least, config, results))
     if margin.at_most is not None:
         lines.append(_bounded(margin, margin.at_most, "at most", config, results))
     problem = _unproven(margin, config, results, audits)
@@ -89,7 +90,7 @@ def in_error(line: GateVerdict, why: str) -> GateVerdict:
 
 def _no_worse(margin: Margin, bound: float, config: GateConfig, results: Results) -> GateVerdict:
     against = margin.against or "sft"
-    say = _Speaker(margin.metric, margin.model, against, bound)
+    say = Speaker(margin.metric, margin.model, against, bound)
     missing = _missing(margin.metric, (margin.model, against), results) or _same(margin.model, against, results)
     if missing:
         return say("error", missing)
@@ -107,13 +108,72 @@ def _no_worse(margin: Margin, bound: float, config: GateConfig, results: Results
         bound *= abs(before.value)
         say = replace(say, margin=bound)
     better = margin.direction or pair.metric.better
-    found = pair.difference if better != "higher" else _negated(pair.difference)
+    found = pair.difference if better != "higher" else negated(pair.difference)
     if better == "neither":
         return say.judged(found, low=-bound, high=bound, alpha=alpha)
     if margin.strict and found.low > 0:
         text = f"worse by {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}], and the line is strict"
         return say("fail", text, found)
     return say.judged(found, low=-math.inf, high=bound, alpha=alpha)
+
+
+def _no_larger(margin: Margin, bound: float, config: GateConfig, results: Results) -> GateVerdict:
+    """Whether the metric lies no further from 0 than the comparator's, on either side of it.
+
+    |new| ≤ |old| + bound holds if both new − s·old and −new − s·old are at most `bound`, whichever sign s is: so each
+    of the two paired contrasts must clear it, and the sign that the comparator seems to have makes them least strict.
+    """
+    against = margin.against or "sft"
+    say = Speaker(margin.metric, margin.model, against, bound)
+    missing = _missing(margin.metric, (margin.model, against), results) or _same(margin.model, against, results)
+    if missing:
+        return say("error", missing)
+    instrument, name = margin.metric.split(".", 1)
+    new, old = (_clustered(results[model, instrument].of(name), margin.cluster) for model in (margin.model, against))
+    metric, alpha = _metric(margin, results), margin.alpha or config.alpha
+    before = summary.estimate(metric, old)
+    if isinstance(before, str):
+        return say("error", before)
+    s = 1.0 if before.value >= 0 else -1.0
+    lines = []
+    for side in (s, -s):
+        pair = paired(metric, _times(side, new), _times(s, old), level=1 - 2 * alpha)
+        problem = _uncovered(pair.difference, pair.n_unscored, margin, config)
+        if problem or isinstance(pair.difference, str):
+            return say("error", problem or str(pair.difference))
+        found = pair.difference
+        text = f"its size is larger by {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}], at most {bound:g}"
+        lines.append(say.judged(found, low=-math.inf, high=bound, alpha=alpha, shown=text))
+    worst = gravest([line.verdict for line in lines])
+    return max((line for line in lines if line.verdict == worst), key=lambda line: line.difference or 0.0)
+
+
+def _times(sign: float, rows: Sequence[ItemScore]) -> list[ItemScore]:
+    return [row if row.value is None else row.model_copy(update={"value": sign * row.value}) for row in rows]
+
+
+def _at_equal_length(margin: Margin, bound: float, config: GateConfig, results: Results) -> GateVerdict:
+    """What a win rate is where both answers are as long: a line of its own, beside the raw one."""
+    family = margin.metric.split(".", 1)[0]
+    name = f"{family}.{fair_length.METRIC}"
+    compares = family in COMPARISONS
+    say = Speaker(name, margin.model, margin.against if compares else None, bound)
+    models: tuple[str, ...] = (margin.model, margin.against or "sft") if compares else (margin.model,)
+    if missing := _missing(margin.metric, models, results):
+        return say("error", missing)
+    rows = (
+        wins(models[0], models[1], results)[fair_length.METRIC]
+        if compares
+        else (results[margin.model, family].of(fair_length.METRIC))
+    )
+    rows = _clustered(rows, margin.cluster)
+    scored = [row for row in rows if row.value is not None]
+    least = config.min_coverage if margin.min_coverage is None else margin.min_coverage
+    if len(scored) < least * len(rows):
+        return say(
+            "error", f"only {len(scored)} of {len(rows)} items could be scored (at least {least:.0%} are needed)"
+        )
+    return fair_length.judged(say, metrics()[name], scored, bound=bound, alpha=margin.alpha or config.alpha)
 
 
 def _metric(margin: Margin, results: Results) -> Metric:
@@ -136,7 +196,7 @@ def _clustered(rows: Sequence[ItemScore], by: str | None) -> list[ItemScore]:
 def _bounded(margin: Margin, bound: float, which: str, config: GateConfig, results: Results) -> GateVerdict:
     family, name = margin.metric.split(".", 1)
     compares = family in COMPARISONS
-    say = _Speaker(margin.metric, margin.model, margin.against if compares else None, bound)
+    say = Speaker(margin.metric, margin.model, margin.against if compares else None, bound)
     models: tuple[str, ...] = (margin.model, margin.against or "sft") if compares else (margin.model,)
     missing = _missing(margin.metric, models, results)
     if compares and not missing:
@@ -150,60 +210,8 @@ def _bounded(margin: Margin, bound: float, which: str, config: GateConfig, resul
     if problem or isinstance(found, str):
         return say("error", problem or str(found))
     shown = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}], {which} {bound:g}"
-    distance = _shifted(found, -bound) if which == "at most" else _negated(_shifted(found, -bound))
+    distance = shifted(found, -bound) if which == "at most" else negated(shifted(found, -bound))
     return say.judged(distance, low=-math.inf, high=0.0, alpha=alpha, shown=shown)
-
-
-@dataclass(frozen=True)
-class _Speaker:
-    """Writes the verdicts of one line."""
-
-    metric: str
-    model: str
-    against: str | None
-    margin: float
-
-    def __call__(self, verdict: Word, why: str, found: Estimate | None = None) -> GateVerdict:
-        instrument, name = self.metric.split(".", 1)
-        finite = found is not None and math.isfinite(found.low) and math.isfinite(found.high)
-        return GateVerdict(
-            instrument=instrument,
-            metric=name,
-            model=self.model,
-            against=self.against,
-            margin=self.margin,
-            difference=found.value if found else None,
-            low=found.low if found and finite else None,
-            high=found.high if found and finite else None,
-            n=found.n if found else 0,
-            verdict=verdict,
-            why=why,
-        )
-
-    def judged(
-        self, found: Estimate, *, low: float, high: float, alpha: float, shown: str | None = None
-    ) -> GateVerdict:
-        """Pass inside (low, high), fail outside, inconclusive across an edge."""
-        text = shown or f"worse by {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}], at most {self.margin:g}"
-        if low < found.low and found.high < high:
-            return self("pass", text, found)
-        if found.low > high or found.high < low:
-            return self("fail", text, found)
-        return self("inconclusive", f"{text}; {_more(found, low, high, alpha)}", found)
-
-
-def _more(found: Estimate, low: float, high: float, alpha: float) -> str:
-    """How many items would decide, if the difference is what it seems to be."""
-    edge = high if abs(found.value - high) <= abs(found.value - low) else low
-    gap, half = abs(found.value - edge), max(found.high - found.value, found.value - found.low)
-    if not math.isfinite(half):
-        return "too few items to tell how they spread"
-    if gap < 1e-3 * half:
-        return "the estimate lies on the bound: more items may never decide"
-    z = statistics.z_quantile(1 - 2 * alpha)
-    needed = math.ceil(found.n * ((z + statistics.z_quantile(2 * POWER - 1)) / z * half / gap) ** 2)
-    likely = "pass" if low < found.value < high else "fail"
-    return f"{found.n} items cannot tell; about {max(needed, found.n + 1):,} would, and the estimate leans to {likely}"
 
 
 def _missing(metric: str, models: Sequence[str], results: Results) -> str | None:
@@ -239,12 +247,3 @@ def _uncovered(found: Estimate | str, n_unscored: int, margin: Margin, config: G
     if margin.min_items is not None and n < margin.min_items:
         return f"{n} items were scored, and the line asks for {margin.min_items}"
     return None
-
-
-def _negated(found: Estimate) -> Estimate:
-    # 0 − x, not −x: a difference of nothing is written 0, not −0
-    return replace(found, value=0 - found.value, low=0 - found.high, high=0 - found.low)
-
-
-def _shifted(found: Estimate, by: float) -> Estimate:
-    return replace(found, value=found.value + by, low=found.low + by, high=found.high + by)

@@ -83,7 +83,8 @@ def _worth(duel: Duel, winner: str | None) -> float:
 def _row(evidence: Evidence, duel: Duel, metric: str, value: float | None, *, because: str | None = None) -> ItemScore:
     return item_score(
         NAME, metric, evidence.model, duel.prompt_id, value, because=because, cluster=duel.cluster,
-        meta={"n_votes": len(duel.votes), "longer": duel.words - duel.their_words},
+        meta={"n_votes": len(duel.votes), "longer": duel.words - duel.their_words,
+              "their_words": duel.their_words},
     )  # fmt: skip
 
 

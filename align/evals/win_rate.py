@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from align.evals.evidence import Metric
 from align.evals.utility import KINDS
-from align.records import ItemScore
+from align.records import ItemScore, Meta
 
 NAME = "win_rate"
 CLOSE_WORDS = 3
@@ -14,8 +14,12 @@ CLOSE_WORDS = 3
 METRICS = (
     Metric("raw", "higher", "share", "prompts on which the answer is worth more; ties count one half"),
     Metric("length_matched", "higher", "share", f"the same, of answers within {CLOSE_WORDS} words of each other"),
+    Metric(
+        "at_equal_length", "higher", "share",
+        "the rate that a logistic fit gives where both answers are as long", "equal_length",
+    ),
     *(Metric(kind, "higher", "share", f"the same, over {kind} prompts") for kind in KINDS),
-)
+)  # fmt: skip
 FLAWS = (
     "a model can win by what a weak opponent gets wrong: look at the opponent's `utility.well_formed` first",
     "a length match leaves out the prompts on which lengths differ, which are not like the others",
@@ -38,7 +42,11 @@ def against(new: Sequence[ItemScore], old: Sequence[ItemScore]) -> dict[str, lis
         kind = str(present.meta["kind"])
         pairs = [(x, y) for x in _samples(a) for y in _samples(b)]
         close = [(x, y) for x, y in pairs if abs(x[1] - y[1]) <= CLOSE_WORDS]
-        for metric, of in (("raw", pairs), (kind, pairs), ("length_matched", close)):
+        lengths: Meta = {}
+        if pairs:
+            theirs_mean = sum(y[1] for _, y in pairs) / len(pairs)
+            lengths = {"longer": sum(x[1] for x, _ in pairs) / len(pairs) - theirs_mean, "their_words": theirs_mean}
+        for metric, of in (("raw", pairs), (kind, pairs), ("at_equal_length", pairs), ("length_matched", close)):
             if metric == "length_matched" and pairs and not close:
                 continue
             wins = [0.5 if x[0] == y[0] else float(x[0] > y[0]) for x, y in of]
@@ -51,6 +59,7 @@ def against(new: Sequence[ItemScore], old: Sequence[ItemScore]) -> dict[str, lis
                     value=sum(wins) / len(wins) if wins else None,
                     unscored_because=None if wins else "one of the two has no score here",
                     cluster=present.cluster,
+                    meta=lengths if metric == "at_equal_length" else {},
                 )
             )
     return rows

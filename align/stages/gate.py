@@ -15,7 +15,7 @@ from align.ports import Inputs, Tools
 from align.records import GateVerdict, ItemScore, Measurement, Source
 from align.store import jsonl
 
-VERSION = 4
+VERSION = 5
 SCORES, MEASURED = "scores.jsonl", "measurements.jsonl"
 PREVIOUS = "previous"
 
