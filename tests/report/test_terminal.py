@@ -22,7 +22,7 @@ def printed(view: RunView, *, width: int = 110) -> str:
 
 def test_the_verdict_comes_first_and_the_three_models_stand_side_by_side(view: RunView) -> None:
     lines = printed(view).splitlines()
-    assert lines[0].startswith("quickstart: Stopped by the gate. 4 of 7 margins held.")
+    assert lines[0].startswith("quickstart: Stopped by the gate. 5 of 8 margins held.")
     row = next(line for line in lines if line.startswith("↑ facts · accuracy"))
     places = [row.index(number) for number in ("0.63 [", "0.67 [", "0.65 [")]
     assert places == sorted(places)
