@@ -84,7 +84,9 @@ STAGES: Mapping[str, Stage] = {
     "sft": Stage(sft, seeded=True, computes=True,
                  needs={"model": "the model to tune", "data": "the demonstrations, as `prepare` makes them"}),
     "generate": Stage(generate, seeded=True, computes=True,
-                      needs={"model": "the model to ask", "data": "the prompts, as `prepare` makes them"}),
+                      needs={"model": "the model to ask", "data": "the prompts, as `prepare` makes them"},
+                      takes={"base": "the model before fine-tuning, where a writer names it",
+                             "sft": "the policy before tuning, where a writer names it"}),
     "label": Stage(label, seeded=True,
                    needs={"candidates": "the answers to compare, as `generate` makes them", "data": "their prompts"},
                    takes={"against": "another model's answers, where two models are compared",
@@ -155,6 +157,8 @@ def needed(stage: str, config: Config) -> dict[str, str]:
         names = {"data"}
     elif isinstance(config, AuditConfig) and config.published is None:
         names = {"answers", "data"}
+    elif isinstance(config, GenerateStep):
+        names = {writer.model for writer in config.writers if writer.model is not None}
     elif isinstance(config, EvaluateStep):
         names = {READS[need] for need in instruments.instrument(config.instrument).needs if need in READS}
     return {**known.needs, **{name: what for name, what in known.takes.items() if name in names}}
@@ -214,7 +218,8 @@ def _preferences(recipe: Recipe) -> Iterator[Step]:
         yield Step("generate", "ready", ready.Ready(path=recipe.generate.ready, holds="candidates"), {})
     else:
         asked = GenerateStep(**{k: v for k, v in recipe.generate if k in GenerateStep.model_fields})
-        yield Step("generate", "generate", asked, {"model": _policy(recipe), "data": "prepare"})
+        earlier = {str(writer.model): str(writer.model) for writer in asked.writers if writer.model is not None}
+        yield Step("generate", "generate", asked, {"model": _policy(recipe), "data": "prepare", **earlier})
     told = {"candidates": "generate", "data": "prepare"}
     if recipe.label.ready:
         yield Step("label", "ready", ready.Ready(path=recipe.label.ready, holds="judgments"), {})

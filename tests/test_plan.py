@@ -55,6 +55,15 @@ def test_the_other_road_learns_a_reward_first_and_shares_what_comes_before(tmp_p
     assert "dpo" not in found
 
 
+def test_writers_read_the_earlier_models_that_they_name(tmp_path: Path) -> None:
+    writers = "generate: {writers: [{name: before, model: base}, {name: after}, {name: same, model: sft}]}\n"
+    found = steps(tmp_path, BASE + "sft: {}\n" + writers)
+    assert reads(found, "generate") == {"model": "sft", "data": "prepare", "base": "base", "sft": "sft"}
+    assert needed("generate", found["generate"].config).keys() == {"model", "data", "base", "sft"}
+    with pytest.raises(RecipeError, match="generate: needs `sft`, which this recipe does not make"):
+        steps(tmp_path, BASE + writers)
+
+
 def test_single_answers_are_a_road_of_their_own(tmp_path: Path) -> None:
     found = steps(tmp_path, BASE + "sft: {}\nmethod: kto\n")
     assert reads(found, "kto") == {"model": "sft", "data": "pair", "kept": "prepare"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from align.adapters.turns import Turns, room
 from align.configs import RuntimeConfig, SamplingConfig, Writer
-from align.errors import ModelError, UsageError
+from align.errors import ModelError
 from align.models.chat import Chat
 from align.models.load import context, end_ids, load_model, load_tokenizer
 from align.ports import Sample, SampleRequest, Score, ScoreRequest, Unanswered
@@ -22,6 +22,8 @@ class Engine:
     def __init__(self, folder: Path, runtime: RuntimeConfig) -> None:
         self.folder = folder
         self.runtime = runtime
+        self.adapter: Path | None = None
+        """Folded into the weights when they are loaded."""
         self._parts: tuple[Any, Any, list[int]] | None = None
 
     def parts(self) -> tuple[Any, Any, list[int]]:
@@ -32,6 +34,10 @@ class Engine:
             ready(self.runtime)
             dtype = self.runtime.dtype if self.runtime.device == "cuda" else "float32"
             model = load_model(self.folder, dtype=dtype, device=self.runtime.device)
+            if self.adapter is not None:
+                from align.models.adapters import merge
+
+                model = merge(model, self.adapter)
             tokenizer = load_tokenizer(self.folder)
             self._parts = model, tokenizer, end_ids(model, tokenizer)
         return self._parts
@@ -56,8 +62,10 @@ class TransformersSampler(Engine):
         self, requests: Iterable[SampleRequest], settings: SamplingConfig, writer: Writer | None = None
     ) -> Iterator[tuple[str, list[Sample] | Unanswered]]:
         """Each prompt's id and its samples, as they are finished; long prompts are begun first."""
-        if writer is not None and writer.adapter is not None:
-            raise UsageError(f"writers.{writer.name}.adapter: needs engine: vllm or server; or merge it into its model")
+        adapter = None if writer is None or writer.adapter is None else Path(writer.adapter)
+        if adapter != self.adapter:
+            self.close()
+            self.adapter = adapter
         queue = iter(requests)
         while window := list(islice(queue, WINDOW)):
             yield from self._window(window, settings)

@@ -41,7 +41,8 @@ def config_of(name: str, path: Path, stage: str, sets: Sequence[str]) -> tuple[s
     """The stage that makes an artifact of `path`, and its knobs; None where `path` is no plain model and no file."""
     values: dict[str, object]
     lines: Lines = {}
-    if name == "model" and (path / "config.json").is_file() and not (path / "manifest.json").exists():
+    models = ("model", "base", "sft") if stage == "generate" else ("model",)
+    if name in models and (path / "config.json").is_file() and not (path / "manifest.json").exists():
         return "base", ModelConfig(folder=str(path.resolve()))
     if name == "data" and stage in PARTS and path.is_file():
         part = "rankings" if stage == "reward" and _ranked(path) else PARTS[stage]

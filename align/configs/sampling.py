@@ -121,13 +121,19 @@ class Writer(Config):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     """What its candidates call it."""
+    model: Literal["base", "sft"] | None = None
+    """An earlier model of the recipe's own, instead of the one that the stage is given."""
     adapter: LocalPath | None = None
-    """A LoRA adapter on the stage's model, by a folder; without it, the model itself."""
+    """A LoRA adapter on that model, by a folder; without it, the model itself."""
     served: str | None = None
     """With `engine: server`: the name the endpoints serve this one under."""
     temperature: float | None = Field(None, ge=0, le=10)
     top_p: float | None = Field(None, gt=0, le=1)
     samples_per_prompt: int | None = Field(None, ge=1, le=1024)
+
+    def keyed(self) -> dict[str, Any]:
+        """Without the model where it is the stage's."""
+        return {name: value for name, value in super().keyed().items() if not (name == "model" and value is None)}
 
 
 class Drawing(SamplingConfig):
@@ -152,7 +158,22 @@ class Drawing(SamplingConfig):
         names = [writer.name for writer in self.writers]
         if len(set(names)) != len(names):
             raise ValueError("writers: two of one name; their candidates could not be told apart")
+        for writer in self.writers:
+            if self.engine == "server" and self.server.urls and writer.model and not writer.served:
+                raise ValueError(
+                    f"writers.{writer.name}.served: missing; under which name do the endpoints serve `{writer.model}`?"
+                )
         return self
+
+    def for_model(self, model: str | None) -> Self:
+        """What the engine of one model is told: the writers that write with it, and the name it is served under."""
+        own = tuple(writer for writer in self.writers if writer.model == model)
+        server = self.server
+        if model is not None and server.urls:
+            name = next((writer.served for writer in own if writer.adapter is None), server.model)
+            server = server.model_copy(update={"model": name})
+            own = tuple(w.model_copy(update={"served": None}) if w.served == name else w for w in own)
+        return self.model_copy(update={"writers": own, "server": server})
 
     def keyed(self) -> dict[str, Any]:
         """Without the knobs of engines that are not asked."""

@@ -35,8 +35,6 @@ def chosen(config: Drawing | None) -> tuple[Engine, str]:
         return config.engine, ""
     if find_spec("vllm") is not None:
         return "vllm", "auto: vllm is installed here"
-    if any(writer.adapter for writer in config.writers):
-        return "vllm", "auto: transformers serves no adapters beside their base"
     return "transformers", "auto: vllm is not installed here"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,11 @@ from pydantic_core import from_json
 from align.configs import GenerateStep, SamplingConfig, Writer
 from align.data.drawn import Tally, split_thought
 from align.errors import BackendError, RecordError
-from align.ports import Inputs, Progress, Sample, Sampler, SampleRequest, Tools, Unanswered
+from align.ports import Inputs, Sample, Sampler, SampleRequest, Tools, Unanswered
 from align.records import Message, Prompt, canonical
+from align.stages.pace import Pace
 from align.store import jsonl
-from align.store.fingerprint import fingerprint
+from align.store.fingerprint import Digests, fingerprint
 from align.store.shards import Shards
 
 VERSION = 2
@@ -56,6 +56,11 @@ class Part:
     settings: SamplingConfig
     n: int
 
+    @property
+    def source(self) -> str:
+        """The input that holds the writer's model."""
+        return (self.writer and self.writer.model) or "model"
+
 
 def run(config: GenerateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
     """Answer every prompt; what this run's predecessors have drawn with the same settings is taken from its shelf."""
@@ -67,20 +72,27 @@ def run(config: GenerateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
                 f"generate: {part.n} samples a prompt at temperature 0 would all be equal; "
                 "raise the temperature, or set samples_per_prompt: 1"
             )
-    sampler = tools.sampler(inputs["model"].path / "model", config)
+    sources = list(dict.fromkeys(part.source for part in wanted))
+    samplers = {
+        name: tools.sampler(inputs[name].path / "model", config.for_model(None if name == "model" else name))
+        for name in sources
+    }
     shelves: list[Shards] = []
     try:
         for part in wanted:
-            name = shelf_name(part, inputs["model"].digest, sampler, seed=tools.seed, dtype=tools.runtime.dtype)
+            digest, sampler = inputs[part.source].digest, samplers[part.source]
+            name = shelf_name(part, digest, sampler, seed=tools.seed, dtype=tools.runtime.dtype)
             shelves.append(Shards(tools.shelf(name), key=lambda row: str(row["prompt_id"])))
         tools.figure("generate.shelves", [shelf.folder.name for shelf in shelves])
-        draw(prompts, wanted, shelves, sampler, tools)
+        draw(prompts, wanted, shelves, samplers, tools)
         tally = Tally()
         missing: list[dict[str, Any]] = []
-        made = collect(prompts, wanted, shelves, tally, missing, seed=tools.seed, consecutive=sampler.consecutive)
+        consecutive = [samplers[part.source].consecutive for part in wanted]
+        made = collect(prompts, wanted, shelves, tally, missing, seed=tools.seed, consecutive=consecutive)
         write(out / "candidates.jsonl", made)
     finally:
-        sampler.close()
+        for sampler in samplers.values():
+            sampler.close()
         for shelf in shelves:
             shelf.close()
     if missing:
@@ -134,38 +146,49 @@ def parts(config: GenerateStep, *, model: str) -> list[Part]:
 def shelf_name(part: Part, model: str, sampler: Sampler, *, seed: int, dtype: str) -> str:
     """Everything that decides an answer beside the prompt and the sample's place."""
     settings = part.settings.keyed()
-    writer = None if part.writer is None else [part.writer.adapter and part.writer.name, part.writer.served]
+    writer = None
+    if part.writer is not None:
+        adapter = part.writer.adapter and Digests(None).anything(Path(part.writer.adapter))
+        writer = [adapter, part.writer.served]
     return fingerprint(["answers", VERSION, model, writer, settings, dict(sampler.made_with), seed, dtype])
 
 
-def draw(prompts: Asked, wanted: Sequence[Part], shelves: Sequence[Shards], sampler: Sampler, tools: Tools) -> None:
-    """Ask for what is not on the shelves yet, longest prompts first; each finished prompt is put there at once."""
+def draw(
+    prompts: Asked, wanted: Sequence[Part], shelves: Sequence[Shards], samplers: Mapping[str, Sampler], tools: Tools
+) -> None:
+    """Ask for what is not on the shelves yet, longest prompts first; each finished prompt is put there at once.
+
+    One model is in memory at a time: its writers are all asked before the next one's.
+    """
     had = [{prompt_id: finished(shelf, prompt_id) for prompt_id in prompts.places} for shelf in shelves]
     total = len(prompts.places) * len(wanted)
     left = [[p for p, n in own.items() if n < part.n] for part, own in zip(wanted, had, strict=True)]
     n_left = sum(map(len, left))
     with tools.progress("answering", total) as progress:
         progress.advance(total - n_left)
-        if not n_left:
-            return
         pace = Pace(progress, n_left)
-        for part, shelf, own, missing in zip(wanted, shelves, had, left, strict=True):
-            order = prompts.longest_first(missing)
-            questions = (
-                SampleRequest(
-                    prompt_id,
-                    messages,
-                    seeds_of(
-                        prompt_id, range(own[prompt_id], part.n), seed=tools.seed, consecutive=sampler.consecutive
-                    ),
-                    tools_known,
+        for source, sampler in samplers.items():
+            for part, shelf, own, missing in zip(wanted, shelves, had, left, strict=True):
+                if part.source != source or not missing:
+                    continue
+                questions = (
+                    SampleRequest(
+                        prompt_id,
+                        messages,
+                        seeds_of(
+                            prompt_id, range(own[prompt_id], part.n), seed=tools.seed, consecutive=sampler.consecutive
+                        ),
+                        tools_known,
+                    )
+                    for prompt_id, messages, tools_known in prompts.conversations(prompts.longest_first(missing))
                 )
-                for prompt_id, messages, tools_known in prompts.conversations(order)
-            )
-            for prompt_id, said in sampler.sample(questions, part.settings, part.writer):
-                shelf.append(row_of(prompt_id, own[prompt_id], said))
-                pace.finished(said)
-    pace.tell(tools, sampler)
+                for prompt_id, said in sampler.sample(questions, part.settings, part.writer):
+                    shelf.append(row_of(prompt_id, own[prompt_id], said))
+                    pace.finished(said)
+            pace.ended(sampler)
+            sampler.close()
+    if n_left:
+        pace.tell(tools)
 
 
 def finished(shelf: Shards, prompt_id: str) -> int:
@@ -203,7 +226,7 @@ def row_of(prompt_id: str, first: int, said: Sequence[Sample] | Unanswered) -> d
 
 def collect(
     prompts: Asked, wanted: Sequence[Part], shelves: Sequence[Shards], tally: Tally, missing: list[dict[str, Any]],
-    *, seed: int, consecutive: bool,
+    *, seed: int, consecutive: Sequence[bool],
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """The candidates, in the prompts' order, one prompt in memory; BackendError where the sampler left some out.
 
@@ -211,7 +234,7 @@ def collect(
     """
     for prompt_id in prompts.places:
         own: list[dict[str, Any]] = []
-        for part, shelf in zip(wanted, shelves, strict=True):
+        for part, shelf, follow in zip(wanted, shelves, consecutive, strict=True):
             drawn, reason = samples_of(shelf, prompt_id, part.n)
             if len(drawn) < part.n:
                 if reason is None:
@@ -221,7 +244,7 @@ def collect(
                     )
                 missing.append({"prompt_id": prompt_id, "model": part.model, "n_samples": len(drawn),
                                 "reason": reason["reason"], "detail": reason["detail"]})  # fmt: skip
-            seeds = seeds_of(prompt_id, range(len(drawn)), seed=seed, consecutive=consecutive)
+            seeds = seeds_of(prompt_id, range(len(drawn)), seed=seed, consecutive=follow)
             for place, (sample, its) in enumerate(zip(drawn, seeds, strict=True)):
                 own.append(candidate(prompt_id, sample, model=part.model, place=place, seed=its))
         tally.add(own)
@@ -275,49 +298,3 @@ def write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 def _message(row: dict[str, Any]) -> Message:
     return Message.model_construct(**row) if row.keys() == {"role", "content"} else Message.model_validate(row)
-
-
-class Pace:
-    """How fast answers come: told with the progress, and as figures in the manifest."""
-
-    def __init__(self, progress: Progress, n_left: int) -> None:
-        self.progress, self.n_left = progress, n_left
-        self.began = self.told = time.monotonic()
-        self.first: float | None = None
-        self.n_prompts = self.n_answers = self.n_tokens = 0
-        self.note = ""
-
-    def finished(self, said: Sequence[Sample] | Unanswered) -> None:
-        """One prompt more."""
-        now = time.monotonic()
-        self.first = self.first or now
-        samples = said.samples if isinstance(said, Unanswered) else said
-        self.n_prompts += 1
-        self.n_answers += len(samples)
-        self.n_tokens += sum(sample.n_tokens or 0 for sample in samples)
-        if now - self.told > 0.5:
-            self.told = now
-            spent = now - self.first + 1e-9
-            left_s = (self.n_left - self.n_prompts) * spent / self.n_prompts
-            self.note = (
-                f"{self.n_prompts / spent:,.1f} prompts/s, {self.n_tokens / spent:,.0f} tokens/s, {left_s:,.0f} s left"
-            )
-        self.progress.advance(1, self.note)
-
-    def tell(self, tools: Tools, sampler: Sampler) -> None:
-        """Put the figures of this run in the manifest: what an earlier one drew is not in them."""
-        told = dict(sampler.figures())
-        spent = time.monotonic() - self.began - float(told.get("engine_start_s", 0.0))
-        read, shared = told.get("prompt_tokens"), told.get("cached_tokens")
-        figures = {"prompts": self.n_prompts, "answers": self.n_answers, "tokens": self.n_tokens,
-                   "seconds": round(spent, 3), "prompts_per_s": round(self.n_prompts / max(spent, 1e-9), 2),
-                   "tokens_per_s": round(self.n_tokens / max(spent, 1e-9), 1), **told}  # fmt: skip
-        if read:
-            figures["prefix_cache_hit_share"] = round(shared / read, 4)
-        for name, value in figures.items():
-            tools.figure(f"generate.{name}", value)
-        if "version" in told or "api" in told:
-            said = f"{self.n_answers:,} answers to {self.n_prompts:,} prompts by {told['engine']}"
-            shared_text = f", {figures['prefix_cache_hit_share']:.0%} of prompt tokens shared" if read else ""
-            tools.note(f"{said}: {figures['prompts_per_s']:,g} prompts/s, {figures['tokens_per_s']:,g} tokens/s"
-                       f"{shared_text}; preflight: {told.get('preflight', 'not reached')}")  # fmt: skip

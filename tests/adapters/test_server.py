@@ -191,6 +191,25 @@ def test_a_model_that_is_not_served_is_named_with_those_that_are(folder: Path) -
         assert len(drawn(folder, endpoint.url, model="b")) == 12
 
 
+def test_a_writers_own_model_is_asked_for_by_the_name_it_is_served_under(folder: Path) -> None:
+    with Faulty(models=("policy", "before")) as endpoint:
+        writers = [{"name": "after"}, {"name": "old", "model": "base", "served": "before"}]
+        server = {"urls": [endpoint.url], "model": "policy"}
+        config = GenerateStep.model_validate({"engine": "server", "server": server, "writers": writers})
+        for model, name in ((None, "policy"), ("base", "before")):
+            own = config.for_model(model)
+            sampler = ServerSampler(folder, own, RUNTIME)
+            assert len(list(sampler.sample(asked(2), WARM, own.writers[0]))) == 2
+            sampler.close()
+            assert {body["model"] for body in endpoint.bodies[-2:]} == {name}
+    with pytest.raises(
+        ValueError, match=r"writers\.old\.served: missing; under which name do the endpoints serve `base`"
+    ):
+        GenerateStep.model_validate(
+            {"engine": "server", "server": server, "writers": [{"name": "old", "model": "base"}]}
+        )
+
+
 def test_a_key_that_is_missing_wrong_or_right(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOME_KEY", raising=False)
     with Faulty(key="sesame") as endpoint:

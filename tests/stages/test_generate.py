@@ -143,6 +143,59 @@ def test_several_writers_answer_each_prompt_with_settings_of_their_own(tmp_path)
     assert urn.temperatures == [0.3, 0.8]
 
 
+class Models(TestTools):
+    """Each model has an urn of its own."""
+
+    def __init__(self, work: Path, urns: dict[str, Urn]) -> None:
+        super().__init__(work, seed=4)
+        self.urns = urns
+        self.told: dict[str, Any] = {}
+
+    def sampler(self, model: Path, config: Any = None) -> Urn:
+        name = model.parent.name
+        self.told[name] = config
+        return self.urns[name]
+
+
+def test_each_writer_writes_with_the_model_it_names_and_one_model_is_open_at_a_time(tmp_path):
+    def drawn(out: str, base: str, sft: str, urns: dict[str, Urn]) -> list[Candidate]:
+        (tmp_path / "data").mkdir(exist_ok=True)
+        jsonl.write(tmp_path / "data" / "prompts.jsonl", PROMPTS)
+        (tmp_path / out).mkdir()
+        writers = ({"name": "after"}, {"name": "before", "model": "base"}, {"name": "hot", "temperature": 2.0})
+        step = GenerateStep(samples_per_prompt=2, writers=writers)
+        inputs = {"model": artifact(tmp_path / "sft", sft), "base": artifact(tmp_path / "base", base),
+                  "data": artifact(tmp_path / "data")}  # fmt: skip
+        tools = Models(tmp_path / "work", urns)
+        generate.run(step, inputs, tmp_path / out, tools)
+        assert [one.name for one in tools.told["sft"].writers] == ["after", "hot"]
+        assert [one.name for one in tools.told["base"].writers] == ["before"]
+        return candidates(tmp_path / out)
+
+    urns = {"sft": Urn(ANSWERS), "base": Urn(["Old.", "Older."])}
+    made = drawn("first", "b" * 64, "c" * 64, urns)
+    assert [(one.model, one.sample) for one in made[:6]] == [
+        (name, place) for name in ("after", "before", "hot") for place in range(2)
+    ]
+    assert {one.model for one in made if one.completion[-1].content in ("Old.", "Older.")} == {"before"}
+    assert all(urn.closed for urn in urns.values())
+    again = {"sft": Urn(ANSWERS), "base": Urn(["Old.", "Older."])}
+    assert drawn("second", "b" * 64, "e" * 64, again)
+    assert (len(again["sft"].asked), again["base"].asked) == (2 * len(PROMPTS), []), "base has not changed"
+
+
+def test_an_adapter_that_was_trained_again_is_asked_again(tmp_path):
+    weights = tmp_path / "adapter" / "weights"
+    weights.parent.mkdir()
+    asked_again = []
+    for content, out in (("one", "first"), ("one", "second"), ("two", "third")):
+        weights.write_text(content)
+        urn = Urn(ANSWERS)
+        run(tmp_path, urn, out=out, writers=({"name": "tuned", "adapter": str(weights.parent)},))
+        asked_again.append(len(urn.asked))
+    assert asked_again == [len(PROMPTS), 0, len(PROMPTS)]
+
+
 def test_a_prompt_without_an_answer_is_kept_counted_and_told(tmp_path):
     urn = Urn(
         ANSWERS, refuses={PROMPTS[2].id: Unanswered("too_long", "the prompt has 900 tokens, and the context is 512")}
