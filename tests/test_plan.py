@@ -163,6 +163,7 @@ def test_what_a_stage_is_said_to_read_is_what_plans_give_it(tmp_path: Path) -> N
         BASE + "pair: {ready: made}\n",
         BASE + "sft: {}\nevaluate: {instruments: [facts, refusal, dpo_accuracy]}\n",
         BASE + "evaluate: {people: {}}\n" + BESIDE,
+        BASE + "sft: {}\ngenerate: {writers: [{name: a, model: base}, {name: b, model: sft}]}\n",
         BASE + "evaluate: {benchmarks: {crows_pairs: {path: x.csv}}}\n",
         TAKEN,
         TAKEN.replace("}]}", "}], prompts: [{path: q.jsonl}]}")
