@@ -236,7 +236,7 @@ def stub(root: Path) -> dict[str, Any]:
 
 
 def memory(root: Path) -> dict[str, Any]:
-    """The largest resident set of a process that runs the stage over few prompts and over many."""
+    """The largest resident set of the processes that run the stage, over few prompts and over many."""
     found = {}
     with stubbed() as url:
         for n in (1000, 100_000 if FULL else 10_000):
@@ -261,11 +261,11 @@ def one_stage(root: Path, url: str, n: int) -> None:
     began = time.perf_counter()
     _run(root, work, config, sampler)
     spent = time.perf_counter() - began
+    # not ru_maxrss, which a process inherits from the one that started it; with the process that carries the requests
+    status = [Path(f"/proc/{pid}/status").read_text() for pid in (os.getpid(), sampler.open().pid)]
+    rss = sum(int(text.partition("VmHWM:")[2].split()[0]) for text in status) / 1024
     sampler.close()
     shutil.rmtree(work)
-    # not ru_maxrss, which a process inherits from the one that started it
-    status = Path("/proc/self/status").read_text()
-    rss = int(status.partition("VmHWM:")[2].split()[0]) / 1024
     print(json.dumps({"rss_mb": round(rss, 1), "prompts_per_s": round(n / spent, 1)}))
 
 

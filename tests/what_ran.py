@@ -5,6 +5,7 @@ $ python tests/what_ran.py .cache/junit.xml
 
 from __future__ import annotations
 
+import ast
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -34,9 +35,24 @@ def problems(junit: Path) -> list[str]:
             found.append(f"{module}::{case.get('name')}: skipped: {why}")
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        if not ran[module] and "pytest.mark.slow" not in path.read_text(encoding="utf-8"):
+        if not ran[module] and has_quick_test(path.read_text(encoding="utf-8")):
             found.append(f"{module}: not one test of it ran")
     return found
+
+
+def has_quick_test(text: str) -> bool:
+    """Whether a module of tests has one that every change must pass: neither it nor the module is marked otherwise."""
+    kept_out = ("pytest.mark.slow", "pytest.mark.gpu")
+    for node in ast.parse(text).body:
+        marks = ast.unparse(node) if isinstance(node, ast.Assign) else ""
+        if marks.startswith("pytestmark") and any(mark in marks for mark in kept_out):
+            return False
+    return any(
+        isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and not any(ast.unparse(mark) in kept_out for mark in node.decorator_list)
+        for node in ast.walk(ast.parse(text))
+    )
 
 
 if __name__ == "__main__":

@@ -61,6 +61,11 @@ class Courier:
         self._send([{"urls": self.urls, "key": key, "in_flight": in_flight, "deadline_s": deadline_s,
                      "patience_s": patience_s}])  # fmt: skip
 
+    @property
+    def pid(self) -> int:
+        """The carrying process."""
+        return self._process.pid
+
     def post(self, requests: Iterable[tuple[int, str, bytes, float]]) -> None:
         """Send some: a number of the asker's choice, the path, the body, and how many seconds to wait beforehand."""
         self._send([(number, -1, path, raw, after_s) for number, path, raw, after_s in requests])

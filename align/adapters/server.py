@@ -48,7 +48,13 @@ class ServerSampler:
         """Each prompt's id and its samples, as they are finished; at most `server.in_flight` an endpoint under way."""
         courier, server = self.open(), self.config.server
         wire = self._wire(self.name_of(writer), settings)
-        context = self._served.get(wire.name) or context_of(self.folder)
+        told = self._served.get(wire.name)
+        if wire.turns is None and told is not None and settings.max_tokens >= told:
+            raise UsageError(
+                f"generate.max_tokens: {settings.max_tokens} found, and the endpoints read and write {told} tokens in "
+                f"all; expected less than {told}, by as much as the prompts need"
+            )
+        context = told or context_of(self.folder)
         if not self._looked:
             self._looked = True
             self._figures["preflight"] = self._examine(settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -158,7 +160,7 @@ def test_a_carrier_that_is_killed_ends_the_run_with_a_reason(folder: Path) -> No
         sampler = ServerSampler(folder, knobs, RUNTIME)
         answers = sampler.sample(asked(40), WARM)
         next(answers)
-        sampler.open()._process.kill()
+        os.kill(sampler.open().pid, signal.SIGKILL)
         with pytest.raises(
             BackendError, match=r"carries requests to the endpoints ended \(code -9\).*run again to go on"
         ):
@@ -180,6 +182,20 @@ def test_a_prompt_longer_than_the_endpoint_can_read_is_told_without_asking(folde
         found = drawn(folder, endpoint.url, n=2)
         assert all(isinstance(said, Unanswered) and said.reason == "too_long" for said in found.values())
         assert endpoint.bodies == []
+
+
+def test_more_tokens_or_samples_than_the_endpoint_allows_are_said_in_its_words(folder: Path) -> None:
+    with Faulty(context=16) as endpoint:
+        with pytest.raises(UsageError, match=r"generate\.max_tokens: 16 found, and the endpoints read and write 16"):
+            drawn(folder, endpoint.url, n=2, api="chat")
+        assert endpoint.bodies == []
+        short = drawn(folder, endpoint.url, n=2, settings=WARM.model_copy(update={"max_tokens": 4000}))
+        assert len(short) == 2, "where token ids are sent, an answer gets the room that its prompt leaves"
+    with (
+        Faulty(lambda number, body: "bad" if body["n"] > 8 else None) as endpoint,
+        pytest.raises(BackendError, match="20 prompts in a row were refused: HTTP 400: unsupported parameter"),
+    ):
+        drawn(folder, endpoint.url, n=30, samples=9)
 
 
 def test_a_model_that_is_not_served_is_named_with_those_that_are(folder: Path) -> None:
