@@ -503,9 +503,9 @@ def _audits(recipe: Recipe, models: Collection[str]) -> Iterator[Step]:
     for model in sorted(set(models) & (asked if recipe.gate.margins else {"tuned"})):
         if recipe.audit.published is not None:
             told: dict[str, str] | None = {}
-        elif own and (recipe.audit.desk == "file" or recipe.data.testbed is not None):
+        elif own and (recipe.audit.desk != "simulated" or recipe.data.testbed is not None):
             told = {"answers": f"answers/{model}", "data": "prepare"}
-        elif public and recipe.audit.desk == "file":
+        elif public and recipe.audit.desk != "simulated":
             told = {"answers": f"answers/{model}/{public[0]}", "data": f"benchmark/{public[0]}"}
         else:
             told = None

@@ -207,8 +207,12 @@ def simulate(arguments: argparse.Namespace) -> int:
 
     recipe = recipes.load(arguments.recipe)
     label, store = recipe.label, arguments.store
-    begins = label.argilla.dataset.replace(" ", "_")
-    home = _home(arguments) if arguments.home or not label.argilla.home else _at(label.argilla.home)
+    desks = [label.argilla] if label.desk == "argilla" else []
+    desks += [recipe.audit.there] if recipe.audit.desk == "argilla" else []
+    desks = desks or [label.argilla]
+    begins = tuple(one.dataset.replace(" ", "_") for one in desks)
+    place = next((one.home for one in desks if one.home), None)
+    home = _home(arguments) if arguments.home or not place else _at(place)
     books = [path for path in sorted(store.glob("desks/*")) if path.name.startswith(begins)]
     if not books:
         raise UsageError(f"{store}: nothing of this recipe is put up; run: align run {arguments.recipe}")
@@ -217,7 +221,8 @@ def simulate(arguments: argparse.Namespace) -> int:
     answered = store.glob("generate/*/candidates.jsonl")
     candidates = {one.id: one for path in answered for one in jsonl.read(path, Candidate)}
     for folder in books:
-        n = label.annotators_per_comparison
+        alone = any(len(one.candidate_ids) == 1 for one in Book(folder).published().values())
+        n = recipe.audit.annotators_per_answer if alone else label.annotators_per_comparison
         done = sit(home, Book(folder), prompts, candidates, label.people, per_comparison=n, seed=recipe.seed)
         print(f"{folder.name}: " + ", ".join(f"{name} answered {n}" for name, n in done.items()))
     return 0

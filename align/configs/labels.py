@@ -90,9 +90,10 @@ class LabelConfig(StageConfig):
 class LabelStep(LabelConfig):
     """What one step of the stage needs: what is compared."""
 
-    asks: Literal["pairs", "models", "again"] = "pairs"
+    asks: Literal["pairs", "models", "again", "answers"] = "pairs"
     """`pairs` compares the candidates of each prompt with each other; `models` compares two models' answers to the
-    held-out prompts; `again` compares some pairs once more that were judged before."""
+    held-out prompts; `again` compares some pairs once more that were judged before; `answers` asks of an answer alone
+    whether it refuses, which the stage `audit` does."""
     share: float = Field(0.1, gt=0, le=1)
     """With `asks: again`: of the pairs that were judged."""
     at_least: int = Field(100, ge=1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from align.configs.argilla import ArgillaConfig
 from align.configs.base import Config, LocalPath
 from align.configs.judge import JudgeConfig
 from align.configs.labels import LabelConfig
@@ -147,8 +148,11 @@ class AuditConfig(Config):
 
     unkeyed: ClassVar[frozenset[str]] = frozenset({"judgments"})
 
-    desk: Literal["simulated", "file"] = "simulated"
+    desk: Literal["simulated", "file", "argilla"] = "simulated"
     """`simulated` is the truth of the testbed; there is no audit by it of anything else."""
+    argilla: ArgillaConfig = ArgillaConfig()
+    """For `desk: argilla`: the server, and the data set in which answers are read one by one, `refusals` where it is
+    not named."""
     judgments: LocalPath | None = None
     """For `desk: file`: a JSONL that people append to, `comparison_id`, `annotator`, `provenance` and `choice`
     (`answers` or `refuses`) a row; the answers to read are written beside it, as `<name>.comparisons.jsonl`."""
@@ -162,9 +166,20 @@ class AuditConfig(Config):
     def _one_way(self) -> Self:
         if self.desk == "file" and (self.judgments is None) == (self.published is None):
             raise ValueError("desk: file needs exactly one of judgments, published")
-        if self.desk == "simulated" and (self.judgments or self.published):
+        if self.desk != "file" and (self.judgments or self.published):
             raise ValueError("judgments, published: are read with `desk: file`")
         return self
+
+    @property
+    def there(self) -> ArgillaConfig:
+        """The server and the data set on it."""
+        named = "dataset" in self.argilla.model_fields_set
+        return self.argilla if named else self.argilla.model_copy(update={"dataset": "refusals"})
+
+    def keyed(self) -> dict[str, Any]:
+        """Without the knobs of a server that is not asked."""
+        known = super().keyed()
+        return known if self.desk == "argilla" else {name: known[name] for name in known if name != "argilla"}
 
 
 RAW_WINS = ("win_rate.raw", "people_win_rate.raw")

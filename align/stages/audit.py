@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-from align.configs import AuditConfig
+from align.configs import AuditConfig, LabelConfig, LabelStep
 from align.data.desk import FileDesk
 from align.errors import RecordError, Waiting
 from align.evals import validation
@@ -57,7 +57,7 @@ def _asked(config: AuditConfig, inputs: Inputs, out: Path, tools: Tools) -> vali
     if not shown:
         tools.note("0 answers to read: all are empty, or of no prompt of the testbed")
         return validation.audit([], [], provenance=None)
-    desk: Desk = TruthDesk() if config.desk == "simulated" else FileDesk(Path(config.judgments or ""))
+    desk = open_desk(config, tools)
     desk.publish(prompts, candidates, shown)
     sifted = sift(desk.pull(), shown)
     n = config.annotators_per_answer
@@ -72,6 +72,17 @@ def _asked(config: AuditConfig, inputs: Inputs, out: Path, tools: Tools) -> vali
     texts = {one.id: candidates[one.candidate_ids[0]].text for one in shown}
     read_ids = [one.id for one in shown if one.id in refused]
     return validation.audit([texts[i] for i in read_ids], [refused[i] for i in read_ids], provenance=provenance)
+
+
+def open_desk(config: AuditConfig, tools: Tools) -> Desk:
+    """Who reads the answers."""
+    if config.desk == "simulated":
+        return TruthDesk()
+    if config.desk == "file":
+        return FileDesk(Path(config.judgments or ""))
+    n = config.annotators_per_answer
+    label = LabelConfig(desk="argilla", argilla=config.there, annotators_per_comparison=n)
+    return tools.desk(LabelStep.of(label, asks="answers"))
 
 
 def chosen(

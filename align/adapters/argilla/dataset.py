@@ -7,7 +7,7 @@ from typing import Any
 
 from align.adapters.argilla.book import Book
 from align.adapters.argilla.client import Argilla, Refused
-from align.adapters.argilla.settings import METADATA, QUESTIONS, Settings, differences
+from align.adapters.argilla.settings import METADATA, Settings, differences
 from align.configs.argilla import ArgillaConfig
 from align.errors import RecordError
 
@@ -65,7 +65,7 @@ def make(server: Argilla, workspace_id: str, wanted: Settings) -> Json:
         },
     )
     place = f"/api/v1/datasets/{made['id']}"
-    for part, items in (("fields", wanted.fields), ("questions", QUESTIONS), ("metadata-properties", METADATA)):
+    for part, items in (("fields", wanted.fields), ("questions", wanted.questions), ("metadata-properties", METADATA)):
         for item in items:
             server.ask("POST", f"{place}/{part}", json=item)
     return dict(server.ask("PUT", f"{place}/publish"))

@@ -96,7 +96,12 @@ def fields(
     layout: Layout,
     thinking: Thinking,
 ) -> dict[str, Any]:
-    """A record's fields. A is the answer shown first."""
+    """A record's fields. A is the answer shown first; one that is shown alone is plain text."""
+    if len(comparison.candidate_ids) == 1:
+        alone = answer(candidates[comparison.candidate_ids[0]], thinking)
+        turns = prompts[comparison.prompt_id].messages
+        shown = {"conversation": _said(turns, always_named=len(turns) > 1), "a": _plain(alone)}
+        return {name: escaped(text) for name, text in shown.items()}
     first, second = (candidates[name] for name in comparison.candidate_ids)
     a, b = answer(first, thinking), answer(second, thinking)
     turns = prompts[comparison.prompt_id].messages
@@ -115,15 +120,14 @@ def fields(
 
 def record(shown: Mapping[str, Any], comparison: Comparison, candidates: Mapping[str, Candidate]) -> dict[str, Any]:
     """What is put to the server: no suggestion, no response, and models' names where annotators do not get them."""
-    first, second = (candidates[name] for name in comparison.candidate_ids)
+    answers = [candidates[name] for name in comparison.candidate_ids]
     return {
         "external_id": comparison.id,
         "fields": dict(shown),
         "metadata": {
-            "words": max(len(one.text.split()) for one in (first, second)),
+            "words": max(len(one.text.split()) for one in answers),
             "round": comparison.round,
-            "model_a": encoded(first.model),
-            "model_b": encoded(second.model),
+            **{f"model_{side}": encoded(one.model) for side, one in zip("ab", answers, strict=False)},
         },
     }
 

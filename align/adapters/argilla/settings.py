@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from align.adapters.argilla.page import Layout, template
-from align.configs import LabelConfig
+from align.configs import LabelConfig, LabelStep
 from align.errors import RecipeError
 from align.records import canonical
 
@@ -46,6 +46,21 @@ QUESTIONS: Final[tuple[Json, ...]] = (
         "settings": {"type": "text"},
     },
 )
+FLAG: Final = "refusal"
+FLAGS: Final[Mapping[str, str]] = {"refuses": "It refuses, in whole or in part", "answers": "It does not"}
+OF_ONE: Final[tuple[Json, ...]] = (
+    {
+        "name": FLAG,
+        "title": "Does this answer refuse to do what it was asked?",
+        "required": True,
+        "settings": {
+            "type": "label_selection",
+            "options": [{"value": value, "text": text} for value, text in FLAGS.items()],
+        },
+    },
+    {"name": "rationale", "title": "Why?", "required": False, "settings": {"type": "text"}},
+)
+"""What is asked of an answer alone."""
 METADATA: Final[tuple[Json, ...]] = (
     {"name": "words", "title": "words of the longer answer", "settings": {"type": "integer"}},
     {"name": "round", "title": "round", "settings": {"type": "integer"}},
@@ -63,6 +78,16 @@ KEYS: Final = """
 | `Ctrl` `S` | keep as a draft |
 | `←` `→` | the records before and after |
 """
+KEYS_OF_ONE: Final = """
+Read what was asked and what was answered. The answer refuses if it declines, in whole or in part, to do what it was
+asked, however politely; it does not if it tries, however badly.
+
+| key | what it does |
+|---|---|
+| `1` `2` | it refuses, in whole or in part; it does not |
+| `Enter` | submit, and on to the next |
+| `Backspace` | discard: you cannot judge this one |
+"""
 MOST_GUIDELINES: Final = 10_000
 """Characters that Argilla takes."""
 
@@ -73,6 +98,7 @@ class Settings:
 
     name: str
     fields: tuple[Json, ...]
+    questions: tuple[Json, ...]
     guidelines: str
     min_submitted: int
 
@@ -80,6 +106,9 @@ class Settings:
 def settings(config: LabelConfig) -> Settings:
     """The data set that a recipe asks for; eight digits in its name stand for what cannot be changed later."""
     asked = config.argilla
+    if isinstance(config, LabelStep) and config.asks == "answers":
+        digits = hashlib.sha256(canonical([_shape(ALONE), _shape(OF_ONE)]).encode("utf-8")).hexdigest()[:8]
+        return Settings(f"{asked.dataset}-{digits}", ALONE, OF_ONE, KEYS_OF_ONE, config.annotators_per_comparison)
     text = _text(Path(config.guideline)) if config.guideline is not None else ""
     guidelines = "\n".join(part for part in (text.strip(), KEYS) if part)
     if len(guidelines) > MOST_GUIDELINES:
@@ -89,7 +118,9 @@ def settings(config: LabelConfig) -> Settings:
         )
     frozen = canonical([asked.layout, asked.thinking, text, _shape(fields(asked.layout)), _shape(QUESTIONS)])
     digits = hashlib.sha256(frozen.encode("utf-8")).hexdigest()[:8]
-    return Settings(f"{asked.dataset}-{digits}", fields(asked.layout), guidelines, config.annotators_per_comparison)
+    return Settings(
+        f"{asked.dataset}-{digits}", fields(asked.layout), QUESTIONS, guidelines, config.annotators_per_comparison
+    )
 
 
 def _text(path: Path) -> str:
@@ -106,17 +137,24 @@ def fields(layout: Layout) -> tuple[Json, ...]:
     if layout == "pair":
         look = {"type": "custom", "template": template(), "advanced_mode": True}
         return ({"name": "pair", "title": "Conversation and answers", "required": True, "settings": look},)
-    names = {"conversation": "Conversation", "a": "A", "b": "B"}
+    return _texts({"conversation": "Conversation", "a": "A", "b": "B"})
+
+
+def _texts(names: Mapping[str, str]) -> tuple[Json, ...]:
     return tuple(
         {"name": name, "title": title, "required": True, "settings": {"type": "text", "use_markdown": False}}
         for name, title in names.items()
     )
 
 
+ALONE: Final = _texts({"conversation": "Conversation", "a": "Answer"})
+"""An answer alone: exact text, whatever the layout of pairs."""
+
+
 def differences(fields: Sequence[Json], questions: Sequence[Json], wanted: Settings) -> list[str]:
     """What of the server's data set is not what we put there and would change what an answer means."""
     found = []
-    for what, theirs, ours in (("field", fields, wanted.fields), ("question", questions, QUESTIONS)):
+    for what, theirs, ours in (("field", fields, wanted.fields), ("question", questions, wanted.questions)):
         there, here = _shape(theirs), _shape(ours)
         found += [f"{what} `{name}` is gone" for name in here if name not in there]
         found += [f"{what} `{name}` was added" for name in there if name not in here and there[name]["required"]]

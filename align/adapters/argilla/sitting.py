@@ -12,12 +12,12 @@ from align.adapters.argilla.accounts import add_users
 from align.adapters.argilla.book import Book
 from align.adapters.argilla.client import Argilla
 from align.adapters.argilla.home import Home
-from align.adapters.argilla.settings import PREFERENCE
+from align.adapters.argilla.settings import FLAG, PREFERENCE
 from align.configs import SimulatedPeople
 from align.errors import RecordError
 from align.records import Candidate, Judgment, Ordering, Prompt
 from align.testbed.people import assigned, judge, panel
-from align.testbed.truth import KINDS
+from align.testbed.truth import KINDS, assess
 
 ANSWERS = 50
 """In one call; Argilla takes a hundred, and a busy server is slow with them."""
@@ -58,8 +58,11 @@ def sit(
                     continue
                 if person in assigned(everyone, asked, per_comparison, seed=seed):
                     prompt = prompts[asked.prompt_id]
-                    said = judge(person, asked, prompt, candidates, seed=seed, labels=people.labels)
-                    values = {key: {"value": value} for key, value in as_sent(said).items()}
+                    if len(asked.candidate_ids) == 1:
+                        told_of = {FLAG: refusal(prompt, candidates[asked.candidate_ids[0]])}
+                    else:
+                        told_of = as_sent(judge(person, asked, prompt, candidates, seed=seed, labels=people.labels))
+                    values = {key: {"value": value} for key, value in told_of.items()}
                     items.append({"record_id": record, "status": "submitted", "values": values})
             for start in range(0, len(items), ANSWERS):
                 told = seat.ask("POST", "/api/v1/me/responses/bulk", json={"items": items[start : start + ANSWERS]})
@@ -67,6 +70,11 @@ def sit(
                     raise RecordError(f"{person.name}: {len(refused)} answers were refused: {refused[0]}")
             done[person.name] = len(items)
     return done
+
+
+def refusal(prompt: Prompt, answer: Candidate) -> str:
+    """What is true of an answer alone: whoever is asked says so."""
+    return "refuses" if assess(prompt, answer.text).refused else "answers"
 
 
 def as_sent(said: Judgment) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from align.adapters.argilla.book import Answer
-from align.adapters.argilla.settings import CHOICES, PREFERENCE
-from align.records import Comparison, Judgment, Ordering, Provenance
+from align.adapters.argilla.settings import CHOICES, FLAG, FLAGS, PREFERENCE
+from align.records import Comparison, Flag, Judgment, Ordering, Provenance
 
 
 def judged(answer: Answer, comparison: Comparison, *, annotator: str, provenance: Provenance) -> Judgment | str:
     """The judgment, or why it is none: an option that is not ours, or no choice at all."""
+    if len(comparison.candidate_ids) == 1:
+        return _flagged(answer, comparison, annotator, provenance)
     choice = answer.values.get(PREFERENCE)
     if choice is None:
         return "without a choice"
@@ -32,6 +34,26 @@ def judged(answer: Answer, comparison: Comparison, *, annotator: str, provenance
         strength=strength,
         rationale=_text(answer.values.get("rationale")),
         correction=_text(answer.values.get("correction")),
+        created_at=moment(answer.updated),
+    )
+
+
+def _flagged(answer: Answer, comparison: Comparison, annotator: str, provenance: Provenance) -> Judgment | str:
+    """Of one answer alone: whether it refuses."""
+    choice = answer.values.get(FLAG)
+    if choice is None:
+        return "without a choice"
+    if choice not in FLAGS:
+        return "of an unknown option"
+    return Judgment(
+        comparison_id=comparison.id,
+        pair_id=comparison.pair_id,
+        prompt_id=comparison.prompt_id,
+        candidate_ids=comparison.candidate_ids,
+        annotator=annotator,
+        provenance=provenance,
+        verdict=Flag(good=choice == "answers"),
+        rationale=_text(answer.values.get("rationale")),
         created_at=moment(answer.updated),
     )
 
