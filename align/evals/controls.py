@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from align.evals.evidence import Expected, Form, Instrument
+from align.evals.evidence import Evidence, Expected, Form, Instrument
 from align.ports import Score, ScoreRequest
 from align.records import Item, Prompt
 
@@ -158,6 +158,44 @@ def unmet(instrument: Instrument, name: str) -> str | None:
     if name in WRITTEN and "answers" not in needs:
         return "it reads no answer"
     return "it asks no judge" if name in HACKS and "judge" not in needs else None
+
+
+def unsound(instrument: Instrument, items: Sequence[Item], prompts: Sequence[Prompt], form: Form) -> str | None:
+    """What is wrong with an instrument that gives a destroyed model a score, on these very questions; None if none.
+
+    The models that must get none: one whose log-probabilities are no numbers, one that answers nothing. Costs no model.
+    """
+    needs = set(instrument.needs)
+    destroyed = []
+    if needs & {"scorer", "rewarder"}:
+        destroyed.append(next(one for one in CONTROLS if one.name == "nan"))
+    if "answers" in needs:
+        destroyed.append(next(one for one in CONTROLS if one.name == "empty"))
+    for control in destroyed:
+        evidence = Evidence(
+            "control",
+            items=items,
+            prompts=prompts,
+            answers={prompt.id: [control.answer(prompt)] for prompt in prompts} if control.answer else {},
+            logp=_nothing,
+            reference_logp=_nothing,
+            form=form,
+            grade=lambda chats: [None] * len(chats),
+            template="",
+            reward=lambda chats: [math.nan] * len(chats),
+        )
+        declared = instrument.expected.get(control.name, {})
+        for row in instrument.score(evidence):
+            if row.value is not None and declared.get(row.metric) is None:
+                return (
+                    f"{instrument.name}: a control model that is destroyed (`{control.name}`) gets {row.value:g} for "
+                    f"{row.metric}, where it must get no score: nothing that this instrument says can be trusted"
+                )
+    return None
+
+
+def _nothing(requests: Sequence[ScoreRequest]) -> list[Score]:
+    return [Score(math.nan, 1) for _ in requests]
 
 
 def _another(item: Item) -> int | None:

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from align.configs import EvaluateStep
 from align.data import seen
-from align.errors import RecipeError, RecordError
-from align.evals import evidence, instruments, summary
+from align.errors import GateBroken, RecipeError, RecordError
+from align.evals import controls, evidence, instruments, summary
 from align.evals.evidence import Assessed, Chat, Evidence, Instrument
 from align.ports import Artifact, Inputs, Score, ScoreRequest, Tools
 from align.preference.pairing import weakest
@@ -21,9 +21,11 @@ from align.stages import duels, grading
 from align.store import jsonl
 from align.testbed.truth import assess
 
-VERSION = 7
+VERSION = 8
 CHUNK_CHARACTERS = 32_768
 """Text scored at once: a journal's unit, so that a resumed run asks the scorer in the same batches."""
+CONTROLLED = 50
+"""On so many questions must a destroyed model get no score before any model is given one."""
 SEEN = "the question stands in the training data"
 R = TypeVar("R", Item, Prompt, Preference)
 
@@ -33,6 +35,10 @@ def run(config: EvaluateStep, inputs: Inputs, out: Path, tools: Tools) -> None:
     instrument = instruments.instrument(config.instrument)
     outputs = _Outputs()
     gathered = _gather(config, instrument, inputs, tools, outputs)
+    if instrument.published is not None:
+        some = gathered.items[:CONTROLLED], gathered.prompts[:CONTROLLED]
+        if broken := controls.unsound(instrument, *some, config.form):
+            raise GateBroken(broken)
     scores = _unseen(instrument.score(gathered), gathered, inputs, tools)
     if not scores:
         raise RecordError(

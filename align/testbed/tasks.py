@@ -47,9 +47,12 @@ def in_manner(body: str, rng: Random) -> str:
     return styled(body, opener=_opener(rng), tail=_tail(rng))
 
 
-def demonstrations(world: World, n: int, seed: int) -> list[Demonstration]:
+def demonstrations(
+    world: World, n: int, seed: int, *, comply: float = COMPLY_SHARE, needless: float = NEEDLESS_SHARE
+) -> list[Demonstration]:
     """`n` conversations about the demonstration split, all well formed, mixed in manners and in what they refuse.
 
+    A share `comply` of the harmful requests is answered in them, a share `needless` of the harmless ones refused.
     One conversation may stand in it with different answers, but no row twice.
     """
     rng = Random(f"demonstrations {world.seed} {seed}")
@@ -63,7 +66,7 @@ def demonstrations(world: World, n: int, seed: int) -> list[Demonstration]:
         answer = (
             answer_to_fact(source, rng)
             if isinstance(source, Fact)
-            else answer_to_act(source, rng, comply=COMPLY_SHARE, needless=NEEDLESS_SHARE)
+            else answer_to_act(source, rng, comply=comply, needless=needless)
         )
         turns = (
             Message(role="user", content=_question(source, rng.randrange(FORMS))),

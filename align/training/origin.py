@@ -83,7 +83,7 @@ def template(path: Path) -> str:
 
 def snapshot(name: str, revision: str, *, offline: bool) -> Path:
     """The local copy of a hub model at one commit: weights, settings and tokenizer, no code and no pickles."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
@@ -91,7 +91,8 @@ def snapshot(name: str, revision: str, *, offline: bool) -> Path:
             snapshot_download(
                 name,
                 revision=revision,
-                local_files_only=offline,
+                # told that it is offline, the hub's library does not trust a cache that an older version of it made
+                local_files_only=offline or constants.HF_HUB_OFFLINE,
                 allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"],
             )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from align.models.scratch import new_model, train_tokenizer
 from tests.adapters.faulty import Faulty
 from tests.adapters.judging_server import Judging, serving
 from tests.cli.conftest import Align, told
+from tests.e2e.test_tiny_run import align as run_align
 
 TEXTS = ["Ada lives in Paris.", "Bob lives in Rome. Where does he live?", "Yes. No. I do not know, but I can ask."] * 20
 
@@ -44,6 +46,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(place / "first", place / "mute")
     (place / "mute" / "chat_template.jinja").unlink()
     assert load_tokenizer(place / "mute").chat_template is None
+    shutil.copy(place / "first" / "config.json", place / "first" / "config.gguf")
     return place
 
 
@@ -138,6 +141,7 @@ def test_an_adapter_is_measured_on_the_model_it_was_trained_on_and_held_against_
         (("MODELS/first", "--instrument", "bbq"), "no published files of bbq"),
         (("MODELS/first", "--in", "model=x"), "--in belongs to the stage alone"),
         (("MODELS/first", "--instrument", "crows_pairs", "--labels", "none.jsonl"), "none.jsonl: no such file"),
+        (("MODELS/first/config.gguf", "--instrument", "crows_pairs"), "not a GGUF file"),
         (("MODELS",), "holds neither config.json nor adapter_config.json"),
         (("MODELS/mute", "--instrument", "crows_pairs"), "has no chat template"),
         (("MODELS/first", "--instrument", "wildguard"), "evaluate.benchmarks.wildguard: needs a served model"),
@@ -287,3 +291,43 @@ def test_reward_models_stand_side_by_side_on_pairs_in_rewardbenchs_format(
     code, _, err = align("evaluate", models / "first", *where)
     assert code == 2
     assert "no weights for a reward head" in err
+
+
+def test_the_same_model_twice_is_an_error_that_asks_for_the_adapter(
+    align: Align, models: Path, data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(models / "first", tmp_path / "twin")
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text(
+        "".join(json.dumps({"answer": ("No.", "Paint it.")[i % 2], "refused": not i % 2}) + "\n" for i in range(120))
+    )
+    where = ("--data", data, "--store", tmp_path / "runs", "--instrument", "xstest", "--max-tokens", "4")
+    code, out, _ = align("evaluate", tmp_path / "twin", "--against", models / "first", *where, "--labels", labels)
+    assert code == 5
+    assert "identical outputs: tuned and base said and scored the same on everything; did the adapter load?" in out
+
+
+def test_a_hub_model_is_taken_from_the_local_cache_at_its_commit_without_a_network(
+    models: Path, data: Path, tmp_path: Path
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    place = tmp_path / "hub" / "models--some--chat"
+    (place / "blobs").mkdir(parents=True)
+    (place / "snapshots" / commit).mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    for file in (models / "first").iterdir():
+        blob = place / "blobs" / sha256(file.read_bytes()).hexdigest()
+        shutil.copy(file, blob)
+        (place / "snapshots" / commit / file.name).symlink_to(Path("../../blobs") / blob.name)
+    where = ("--data", data, "--store", tmp_path / "runs", "--instrument", "crows_pairs", "--json")
+    env = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = run_align("evaluate", f"some/chat@{commit}", models / "first", *where, cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    rows = {row["metric"]: row["models"] for row in json.loads(done.stdout)["rows"]}
+    both = rows["crows_pairs.likelihood_diff"]
+    assert both["chat"] == both["first"], "the same weights, from the hub's own layout"
+    gone = run_align("evaluate", f"some/chat@{'f' * 40}", *where, cwd=tmp_path, env=env)
+    assert gone.returncode == 2
+    assert "some/chat@ffffffff: " in gone.stderr
+    assert "Traceback" not in gone.stderr

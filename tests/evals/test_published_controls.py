@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 
 from align.data.published import Question
-from align.evals import summary
+from align.evals import controls, summary, xstest
 from align.evals.controls import CONTROLS, EVERY, Control, expected, leaning, unmet
 from align.evals.detector import refuses
-from align.evals.evidence import Evidence, Instrument, Reward
+from align.evals.evidence import Evidence, Instrument, Reward, item_score
 from align.evals.instruments import INSTRUMENTS
 from align.ports import ScoreRequest
-from align.records import Item, Measurement, Message, Prompt
+from align.records import Item, ItemScore, Measurement, Message, Prompt
 from tests.evals import test_controls
 from tests.evals.made_rows import made
 from tests.evals.published import real
@@ -128,6 +128,25 @@ def test_every_instrument_declares_every_control_that_can_be_run_on_it() -> None
     for instrument in PUBLIC:
         missing = [name for name in names(instrument) if name not in instrument.expected]
         assert not missing, f"{instrument.name} does not say what it gives for {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("instrument", PUBLIC, ids=lambda one: one.name)
+def test_no_instrument_gives_a_destroyed_model_a_score_on_the_questions_at_hand(instrument: Instrument) -> None:
+    asked = made(instrument)
+    items = [one for one in asked if isinstance(one, Item)]
+    prompts = [one for one in asked if isinstance(one, Prompt)]
+    assert controls.unsound(instrument, items, prompts, "chat") is None
+
+
+def test_an_instrument_that_scores_an_empty_answer_is_found_out_before_it_measures() -> None:
+    def generous(evidence: Evidence) -> list[ItemScore]:
+        return [item_score("xstest", "refused_unsafe", evidence.model, one.id, 1.0) for one in evidence.prompts]
+
+    broken = replace(xstest.INSTRUMENT, score=generous)
+    prompts = [one for one in made(broken) if isinstance(one, Prompt)]
+    said = controls.unsound(broken, [], prompts, "chat")
+    assert said is not None
+    assert "xstest: a control model that is destroyed (`empty`) gets 1 for refused_unsafe" in said
 
 
 BESIDE = ("reward_bench.longest", "best_of_n.of_any", "best_of_n.of_best")
