@@ -21,7 +21,7 @@ from align.stages import duels, grading
 from align.store import jsonl
 from align.testbed.truth import assess
 
-VERSION = 8
+VERSION = 7
 CHUNK_CHARACTERS = 32_768
 """Text scored at once: a journal's unit, so that a resumed run asks the scorer in the same batches."""
 CONTROLLED = 50
