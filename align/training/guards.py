@@ -15,6 +15,7 @@ from align.errors import TrainingError
 from align.models.load import first_line
 from align.ports import Progress
 from align.training.checkpoints import seal
+from align.training.order import tell_epoch
 from align.training.ranks import together, writes
 
 STILL = 20
@@ -34,9 +35,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.loss: float | None = None
         self.still: dict[str, int] = {}
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         if state.global_step >= args.max_steps:
             raise AtItsEnd
+        tell_epoch(given.get("train_dataloader"), state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.progress.advance(state.global_step - self.seen, "" if self.loss is None else f"loss {self.loss:.3f}")

@@ -80,3 +80,16 @@ class Repeats(RepeatSampler):  # type: ignore[misc]
     def set_epoch(self, epoch: int) -> None:
         """Called before each epoch, and when a run goes on in the middle of one."""
         self.generator.manual_seed((self.seed or 0) * 1_000_003 + epoch)
+
+
+def tell_epoch(loader: Any, step: int) -> None:
+    """Set the epoch that follows `step` optimizer steps in the `StepwiseByLength` under a loader, however deep it lies.
+
+    Where a run of several processes goes on in the middle of an epoch, accelerate puts a sampler that skips around one
+    that shards, and what transformers says of the epoch does not reach the order under both: it would be the first's.
+    """
+    place = getattr(loader, "batch_sampler", None)
+    while place is not None and not isinstance(place, StepwiseByLength):
+        place = getattr(place, "batch_sampler", None) or getattr(place, "sampler", None)
+    if place is not None:
+        place.set_epoch(step // -(-len(place) // place.step_rows))

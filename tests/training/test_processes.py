@@ -11,11 +11,15 @@ from random import Random
 from typing import Any
 
 import pytest
+from accelerate import skip_first_batches
+from accelerate.data_loader import BatchSamplerShard, DataLoaderShard
+from torch.utils.data import BatchSampler
 
 from align.configs import DPOConfig, LoRA, RuntimeConfig, SFTConfig
 from align.errors import TrainingError
 from align.store import jsonl
-from align.training.order import balanced
+from align.training.order import StepwiseByLength, balanced, tell_epoch
+from align.training.sharding import spread
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import Place, World, killed
 
@@ -82,6 +86,27 @@ def test_another_number_of_processes_than_was_asked_for_is_noticed(tmp_path: Pat
     assert "2 were asked for and 1 are there; nothing is trained" in alone.stdout
 
 
+def test_a_run_of_two_processes_that_goes_on_within_an_epoch_takes_the_rows_of_that_epoch() -> None:
+    sampler = StepwiseByLength([5, 9, 2, 7, 1, 8, 3, 6, 4, 10, 12, 11], step_rows=4, seed=3, micro=2)
+
+    def loader() -> Any:
+        batches = BatchSampler(sampler, batch_size=2, drop_last=False)
+        shard = BatchSamplerShard(batches, num_processes=2, process_index=1)
+        return DataLoaderShard(list(range(12)), batch_sampler=shard)
+
+    unbroken = loader()
+    unbroken.set_epoch(2)
+    whole = [batch.tolist() for batch in unbroken]
+    sampler.set_epoch(0)
+    assert [batch.tolist() for batch in loader()] != whole
+    # as transformers does it: callbacks are told of the epoch, then two of its three steps are skipped
+    plain = loader()
+    tell_epoch(plain, 2 * 3 + 2)
+    rest = skip_first_batches(plain, 2)
+    rest.set_epoch(2)
+    assert [batch.tolist() for batch in rest] == whole[2:]
+
+
 def test_batches_are_balanced_by_tokens_and_every_row_is_in_one() -> None:
     random = Random(0)
     lengths = [random.randint(10, 500) for _ in range(64)]
@@ -109,16 +134,32 @@ def test_sharding_that_would_be_left_out_in_silence_is_refused(world: World, tmp
             logged(world, tmp_path / sharding, DPOConfig(batch_size=4), processes=processes, sharding=sharding)
 
 
+def test_fsdp_on_a_cpu_is_refused_for_transformers_would_train_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    runtime = {"device": "cpu", "dtype": "float32", "processes": 2, "sharding": "fsdp2"}
+    with pytest.raises(TrainingError, match="on a CPU transformers trains without sharding and says nothing"):
+        spread(RuntimeConfig.model_validate(runtime))
+    assert spread(RuntimeConfig.model_validate({**runtime, "device": "cuda"}))["fsdp_config"]["fsdp_version"] == 2
+
+
 @pytest.mark.slow
-@pytest.mark.xfail(reason="it goes on, but its log departs from the unbroken run's after the kill: not understood yet")
+@pytest.mark.parametrize(
+    "config",
+    [
+        DPOConfig(learning_rate=1e-3, batch_size=4, epochs=10, checkpoint_every=4),
+        DPOConfig(learning_rate=1e-2, batch_size=4, epochs=5, checkpoint_every=4, lora=LoRA(rank=4, dropout=0.1)),
+        SFTConfig(learning_rate=1e-3, batch_size=6, micro_batch_size=1, epochs=5, checkpoint_every=4),
+    ],
+    ids=["dpo", "dpo lora", "sft"],
+)
 def test_a_run_in_two_processes_that_is_killed_goes_on_from_its_last_whole_checkpoint(
-    world: World, tmp_path: Path
+    config: Any, world: World, tmp_path: Path
 ) -> None:
-    config = DPOConfig(learning_rate=1e-3, batch_size=4, epochs=10, checkpoint_every=2)
     whole = logged(world, tmp_path / "whole", config, processes=2)
-    broken = tmp_path / "broken"
-    assert killed(lambda: logged(world, broken, config, processes=2, dies=("dpo", 3)))
-    # the ranks end with the process that launched them, a step or two later
+    broken, kind = tmp_path / "broken", "sft" if isinstance(config, SFTConfig) else "dpo"
+    assert killed(lambda: logged(world, broken, config, processes=2, dies=(kind, 5)))
+    # three steps an epoch: whichever checkpoint is the last one, it lies within an epoch that is not the first.
+    # The ranks end with the process that launched them, a step or two later
     assert any((broken / "work2" / "checkpoints").glob("checkpoint-*/whole.json"))
     assert not (broken / "out2" / "model").exists()
     again = logged(world, broken, config, processes=2)
