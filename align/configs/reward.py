@@ -15,6 +15,9 @@ class RewardConfig(TrainingConfig):
     learning_rate: float = Field(1.0e-5, gt=0, lt=1)
     batch_size: int = Field(16, ge=1)
     """Prompts an optimizer step, each with all of its answers, over all devices."""
+    learns_from: Literal["all", "pairs", "rankings"] = "all"
+    """Pairs, rankings of three answers and more, or both; a pair that stands on nothing but judgments that are there as
+    rankings is then left to those, so that nothing counts twice."""
     ranked: Literal["plackett_luce", "pairs"] = "plackett_luce"
     """What a ranking of K answers is learnt as: one likelihood of the whole order, or its K(K-1)/2 pairs."""
     ties: Literal["drop", "half", "rao_kupper"] = "drop"

@@ -1,4 +1,4 @@
-"""Stage `pair`: from judgments to preferences, split by prompt, with how far people agreed."""
+"""Stage `pair`: from judgments to preferences and rankings, split by prompt, with how far people agreed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from align.configs import PairConfig
 from align.data import personal
@@ -16,17 +16,18 @@ from align.ports import Inputs, Tools
 from align.preference import judges, people, relabelled
 from align.preference.annotators import wilson
 from align.preference.pairing import pair, results, unfit
+from align.preference.ranking import rank
 from align.preference.votes import Tally
-from align.records import Candidate, Judgment, Preference, Prompt, canonical
+from align.records import Candidate, Judgment, Preference, Prompt, Ranking, canonical
 from align.store import jsonl
 
-VERSION = 6
+VERSION = 7
 MOST_FLAGGED = 0.5
 """Share of the judgments that may come from annotators whose manner is suspect, unless the recipe accepts more."""
 
 
 def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
-    """Write the pairs of both sides and `summary.json`."""
+    """Write the pairs of both sides, rankings where three or more answers were ordered at once, and `summary.json`."""
     prompts = {one.id: one for one in jsonl.read(inputs["data"].path / "prompts.jsonl", Prompt)}
     candidates = {one.id: one for one in jsonl.read(inputs["candidates"].path / "candidates.jsonl", Candidate)}
     judgments = list(jsonl.read(inputs["label"].path / "judgments.jsonl", Judgment))
@@ -48,6 +49,11 @@ def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
             )
         if found:
             jsonl.write(out / f"preferences.{name}.jsonl", found)
+    ranked = rank(judgments, prompts=prompts, candidates=candidates, settings=config)
+    orders = dict(zip(("train", "test"), split(ranked.rankings, test_share=config.test_share), strict=True))
+    for name, rankings in orders.items():
+        if rankings:
+            jsonl.write(out / f"rankings.{name}.jsonl", rankings)
     unequal = [(words[p.chosen_id or ""], words[p.rejected_id or ""]) for p in paired.preferences]
     summary = {
         "n_judgments": len(judgments),
@@ -55,6 +61,7 @@ def run(config: PairConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
         "n_train": len(train),
         "n_test": len(test),
         "dropped": dict(paired.dropped),
+        "rankings": {**{name: len(found) for name, found in orders.items()}, "dropped": dict(ranked.dropped)},
         "n_unanimous": sum(one.agreement == 1.0 for one in paired.preferences),
         "n_cycles": len(paired.cycles),
         "cycles": [list(names) for names in paired.cycles],
@@ -150,10 +157,13 @@ def _gold(label: Path) -> dict[str, Any]:
     return {"gold": better, "of_gold": list(jsonl.read(label / "gold_judgments.jsonl", Judgment))}
 
 
-def split(preferences: Iterable[Preference], *, test_share: float) -> tuple[list[Preference], list[Preference]]:
-    """Training and held-out pairs; all pairs of conversations that open alike stand together."""
-    sides: dict[str, list[Preference]] = {"train": [], "test": []}
-    for one in preferences:
+Row = TypeVar("Row", Preference, Ranking)
+
+
+def split(rows: Iterable[Row], *, test_share: float) -> tuple[list[Row], list[Row]]:
+    """Training and held-out rows; all that speak of conversations that open alike stand together."""
+    sides: dict[str, list[Row]] = {"train": [], "test": []}
+    for one in rows:
         sides[side(prompt_key([opening(one.prompt)]), test_share=test_share, salt="pair")].append(one)
     return sides["train"], sides["test"]
 

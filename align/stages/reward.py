@@ -13,7 +13,7 @@ from align.records import Preference, Ranking
 from align.stages.sft import filled
 from align.store import jsonl
 
-VERSION = 2
+VERSION = 3
 
 
 def run(config: RewardConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
@@ -26,6 +26,15 @@ def run(config: RewardConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
     test = {name: filled(folder / f"{name}.test.jsonl") for name in ("preferences", "rankings")}
     if not any(train.values()):
         raise RecordError("data.preferences: stage `reward` learns from preferences or rankings, and there are none")
+    wanted = {"pairs": "preferences"}.get(config.learns_from, config.learns_from)
+    if wanted != "all":
+        if train[wanted] is None:
+            other = next(name for name, path in train.items() if path is not None)
+            raise RecordError(
+                f"reward.learns_from: {config.learns_from} are asked for, and {folder.name} holds {other} alone; "
+                "set it to `all`"
+            )
+        train = {name: path if name == wanted else None for name, path in train.items()}
     if config.part != "whole":
         train = {name: half(path, KINDS[name], config.part, tools.work) for name, path in train.items()}
     tools.trainer.reward(config, inputs["model"].path / "model", train, test, out, tools)

@@ -21,6 +21,10 @@ from align.training.reward_loss import comparisons, rivals
 
 Files = Mapping[str, Path | None]
 """`preferences` and `rankings`, where there are any."""
+COUNTED = (
+    "rows", "rankings", "in_a_ranking", "groups", "answers", "pairs", "too_long", "equal_as_tokens", "ties",
+    "unused_groups",
+)  # fmt: skip
 COLUMNS = ("prompt_ids", "answer_ids", "pairs", "orders")
 
 
@@ -30,11 +34,11 @@ def table(files: Files, chat: Chat, config: RewardConfig, *, most: int) -> tuple
     Left out, and counted: answers that exceed `most` tokens with their prompt (a cut answer would be scored for its
     cut), answers that are equal as tokens, and ties where they say nothing.
     """
-    names = ("rows", "rankings", "groups", "answers", "pairs", "too_long", "equal_as_tokens", "ties", "unused_groups")
-    counts = dict.fromkeys((*names, "control_tokens_in_content"), 0)
+    counts = dict.fromkeys((*COUNTED, "control_tokens_in_content"), 0)
     preferences = list(jsonl.read(files["preferences"], Preference)) if files["preferences"] else []
     rankings = list(jsonl.read(files["rankings"], Ranking)) if files["rankings"] else []
     counts["rows"], counts["rankings"] = len(preferences), len(rankings)
+    preferences, counts["in_a_ranking"] = not_ranked(preferences, rankings)
     counts["ties"] = sum(one.label == 0.5 for one in preferences)
     rows: list[dict[str, Any]] = []
     for group in grouped(preferences, rankings):
@@ -88,6 +92,13 @@ def table(files: Files, chat: Chat, config: RewardConfig, *, most: int) -> tuple
             f"{len(rankings)} rankings: {why} (longer than {most} tokens: max_tokens, or the model's context)"
         )
     return Dataset.from_list(rows), counts
+
+
+def not_ranked(preferences: Sequence[Preference], rankings: Sequence[Ranking]) -> tuple[list[Preference], int]:
+    """The pairs that say something which no ranking says, and how many do not: their judgments are all there whole."""
+    there = {name for one in rankings for name in one.judgment_ids}
+    kept = [one for one in preferences if not one.judgment_ids or not there.issuperset(one.judgment_ids)]
+    return kept, len(preferences) - len(kept)
 
 
 def _placed(order: Order, places: Mapping[int, int]) -> Order | None:

@@ -11,7 +11,7 @@ import pytest
 from align.configs import PairConfig
 from align.data.splits import opening_key, prompt_key, side
 from align.errors import RecordError
-from align.records import Candidate, Comparison, Judgment, Message, Ordering, Preference, Prompt
+from align.records import Candidate, Comparison, Judgment, Message, Ordering, Preference, Prompt, Ranking
 from align.stages import pair
 from align.stages.pair import split
 from align.store import jsonl
@@ -156,3 +156,41 @@ def test_a_judgment_of_something_else_is_named_by_its_line(tmp_path, what):
         said[4] = Judgment(**{**dict(one), "candidate_ids": names, "verdict": Ordering(groups=(names,))})
     with pytest.raises(RecordError, match=rf"judgments\.jsonl:5: {what} eeeeeeeeeeee found, which is not among the"):
         run(tmp_path, said)
+
+
+def test_orders_of_three_answers_become_rankings_beside_their_pairs_and_never_on_both_sides(tmp_path):
+    judgments = []
+    for prompt in PROMPTS:
+        names = tuple(one.id for one in ANSWERS[prompt.id])
+        one = Comparison(prompt_id=prompt.id, candidate_ids=names)
+        for who, best in (("p0", 0), ("p1", 0), ("p2", 2)):
+            groups = ((names[best],), (names[1],), (names[2 - best],))
+            judgments.append(
+                Judgment(
+                    comparison_id=one.id,
+                    pair_id=one.pair_id,
+                    prompt_id=prompt.id,
+                    candidate_ids=names,
+                    annotator=who,
+                    provenance="human",
+                    verdict=Ordering(groups=groups),
+                )
+            )
+    summary = run(tmp_path, judgments, PairConfig(test_share=0.3))
+    found = {side: list(jsonl.read(tmp_path / f"out/rankings.{side}.jsonl", Ranking)) for side in ("train", "test")}
+    assert summary["rankings"] == {"train": len(found["train"]), "test": len(found["test"]), "dropped": {}}
+    assert len(found["train"]) + len(found["test"]) == 120
+    assert summary["n_train"] + summary["n_test"] == 120
+    for kind, held in (
+        ("rankings", found["test"]),
+        ("pairs", jsonl.read(tmp_path / "out/preferences.test.jsonl", Preference)),
+    ):
+        assert not {one.prompt for one in held} & {one.prompt for one in found["train"]}, kind
+    assert {one.groups for one in found["train"]} <= {
+        ((i,), (j,), (k,)) for i in range(3) for j in range(3) for k in range(3)
+    }
+
+
+def test_pairs_alone_give_no_rankings(tmp_path):
+    assert run(tmp_path, votes())["rankings"] == {"train": 0, "test": 0, "dropped": {}}
+    assert not (tmp_path / "out/rankings.train.jsonl").exists()

@@ -21,12 +21,14 @@ from align.models.load import load_tokenizer
 from align.models.reward import new_reward, take_packs
 from align.preference.rewards import bradley_terry_loss
 from align.records import Preference, Ranking
+from align.stages import reward as reward_stage
 from align.store import jsonl
 from align.training.loop import Pace
 from align.training.reward import Rewarding, arguments
 from align.training.reward_rows import Collator, lengths, table
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import LIVES, Place, World, digests, killed, question, turn
+from tests.workshop import TestTools, artifact
 
 RUNTIME = RuntimeConfig(device="cpu", dtype="float32", threads=1)
 QUICK: dict[str, Any] = {"learning_rate": 3e-3, "batch_size": 4, "epochs": 6}
@@ -210,3 +212,48 @@ def test_what_cannot_be_used_is_counted_and_nothing_to_learn_from_is_refused(wor
 def jsonl_of(folder: Path, rows: list[Preference]) -> Path:
     jsonl.write(folder / "rows.jsonl", rows)
     return folder / "rows.jsonl"
+
+
+def test_a_pair_whose_judgments_are_there_as_rankings_is_not_learnt_twice(world: World, tmp_path: Path) -> None:
+    name, town = next(iter(LIVES.items()))
+    answers = tuple((turn("assistant", f"{name} lives in {town}{end}"),) for end in ("!", ".", ", so what."))
+    ranking = Ranking(prompt=(question(name),), answers=answers, groups=((2,), (0,), (1,)), judgment_ids=("a",))
+    pairs = [
+        Preference(prompt=(question(name),), chosen=answers[2], rejected=answers[0], judgment_ids=names)
+        for names in (("a",), ("a", "b"), ())
+    ]
+    files = {"preferences": tmp_path / "p.jsonl", "rankings": tmp_path / "r.jsonl"}
+    jsonl.write(files["preferences"], pairs)
+    jsonl.write(files["rankings"], [ranking])
+    chat = Chat(load_tokenizer(world.model), [])
+    rows, counts = table(files, chat, RewardConfig(), most=128)
+    assert (counts["rows"], counts["in_a_ranking"], counts["rankings"]) == (3, 1, 1)
+    learnt = [pair for pair in rows[0]["pairs"] if pair[4] > 0]
+    assert (len(learnt), len(rows[0]["orders"])) == (2, 1)
+    _, alone = table({**files, "rankings": None}, chat, RewardConfig(), most=128)
+    assert alone["in_a_ranking"] == 0
+
+
+def test_the_recipe_says_whether_pairs_or_rankings_teach(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    name, town = next(iter(LIVES.items()))
+    answers = tuple((turn("assistant", f"{name} lives in {town}{end}"),) for end in ("!", ".", ", so what."))
+    jsonl.write(
+        folder / "rankings.train.jsonl",
+        [Ranking(prompt=(question(name),), answers=answers, groups=((2,), (0,), (1,)))],
+    )
+    jsonl.write(folder / "preferences.train.jsonl", jsonl.read(world.preferences, Preference))
+    taken = {}
+    for wanted in ("all", "pairs", "rankings"):
+        out = tmp_path / wanted
+        out.mkdir()
+        inputs = {"data": artifact(folder), "model": artifact(world.base)}
+        config = RewardConfig(batch_size=4, epochs=1, learns_from=wanted)
+        reward_stage.run(config, inputs, out, TestTools(tmp_path / f"work {wanted}", trainer=TransformersTrainer()))
+        counts = json.loads((out / "summary.json").read_text())["train"]
+        taken[wanted] = (counts["rows"], counts["rankings"])
+    assert taken == {"all": (12, 1), "pairs": (12, 0), "rankings": (0, 1)}
+    (folder / "rankings.train.jsonl").unlink()
+    with pytest.raises(RecordError, match="learns_from: rankings are asked for, and pair holds preferences alone"):
+        reward_stage.run(config, inputs, tmp_path, TestTools(tmp_path / "work", trainer=TransformersTrainer()))
