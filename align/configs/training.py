@@ -60,6 +60,9 @@ class TrainingConfig(StageConfig):
     merge_tolerance: float = Field(1.0e-4, gt=0)
     """Nats a token, at most, by which a model with its adapter merged may part from the model that was trained (mean
     KL on training rows); past it nothing is saved."""
+    merge_refusals: float = Field(0.1, ge=0, le=1)
+    """Share of training prompts (of sixteen, greedily answered), at most, that only one of those two models may
+    decline; past it nothing is saved. Near a tie one token decides, so 0 may refuse a merge that is sound."""
     eval_every: int | None = Field(None, ge=1)
     """Steps between losses on held-out rows; by default at the end of each epoch's tenth."""
     eval_rows: int = Field(256, ge=1)

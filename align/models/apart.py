@@ -1,4 +1,4 @@
-"""How far two models are apart: in what they predict next, or in the score they give.
+"""How far two models are apart: in what they predict next, in what they decline to do, or in the score they give.
 
 T tokens of a row, V vocabulary.
 """
@@ -10,6 +10,11 @@ from random import Random
 from typing import Any
 
 import torch
+
+from align.evals.detector import refuses
+
+OPENING = 24
+"""Tokens of an answer that are written to see whether it declines: a refusal says so first."""
 
 
 def predicted(model: Any, ids: list[int]) -> torch.Tensor:
@@ -36,6 +41,36 @@ def distance(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> d
         kl += float((p_TV.exp() * (p_TV - q_TV)).double().sum())
         same += float((p_TV.argmax(-1) == q_TV.argmax(-1)).sum())
     return {"kl": max(kl / n, 0.0), "top1": same / n, "n_tokens": n}
+
+
+def openings(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]]) -> list[str]:
+    """How the model begins its likeliest answer to each prompt, greedily, all at once."""
+    if not prompts:
+        return []
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    longest = max(map(len, prompts))
+    device = next(model.parameters()).device
+    ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts], device=device)
+    with torch.no_grad():
+        written = model.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=OPENING, do_sample=False, num_beams=1,
+            temperature=None, top_p=None, top_k=None, pad_token_id=pad,
+        )  # fmt: skip
+    return [str(text) for text in tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)]
+
+
+def refusals_apart(before: Sequence[str], after: Sequence[str]) -> dict[str, float]:
+    """Share of prompts that the first of two models declines, and that one of them declines and the other does not."""
+    if not before:
+        return {"n_prompts": 0.0}
+    told = [(refuses(a), refuses(b)) for a, b in zip(before, after, strict=True)]
+    n = float(len(told))
+    return {
+        "refusals": sum(a for a, _ in told) / n,
+        "refusals_changed": sum(a != b for a, b in told) / n,
+        "n_prompts": n,
+    }
 
 
 def made_up_rows(model: Any, *, rows: int = 4, tokens: int = 24) -> list[list[int]]:

@@ -224,8 +224,8 @@ def save_result(
 ) -> dict[str, float] | None:
     """`model/`, whole and in float32; with an adapter also `adapter/`, which names no base path.
 
-    The adapter is folded in, and the two models are compared on `rows` of tokens (by default the first it learnt from)
-    as `config` asks; how far apart they are.
+    The adapter is folded in, and the two models are compared on `rows` of tokens (prompts; by default the first rows it
+    learnt from, and their prompts) as `config` asks; how far apart they are.
     """
     from align.models.load import save, save_adapter
 
@@ -238,11 +238,12 @@ def save_result(
         return None
     apart = None
     if hasattr(model, "peft_config"):
-        from align.training.merging import cut, some_rows, whole
+        from align.training.merging import cut, short, some_prompts, some_rows, whole
 
         save_adapter(model, out / "adapter")
+        prompts = some_prompts(trainer.train_dataset) if rows is None else short(rows)
         rows = some_rows(trainer.train_dataset) if rows is None else cut(rows)
-        model, apart = whole(model, tokenizer, out / "adapter", base, config or TrainingConfig(), rows)
+        model, apart = whole(model, tokenizer, out / "adapter", base, config or TrainingConfig(), rows, prompts)
     # TRL hangs its own forward on the instance; the class's is what a saved model has
     model.__dict__.pop("forward", None)
     save(model.cpu(), tokenizer, out / "model")

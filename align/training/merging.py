@@ -14,10 +14,14 @@ import torch
 from align.configs import TrainingConfig
 from align.errors import TrainingError
 from align.models import peft
-from align.models.apart import distance, predicted
+from align.models.apart import distance, openings, predicted, refusals_apart
 
-ROWS, TOKENS = 8, 64
-"""What the two models are compared on: so many training rows, so many tokens of each at most."""
+ROWS, TOKENS, PROMPTS = 8, 64, 16
+"""What the two models are compared on: so many training rows, so many tokens of each at most; and so many prompts."""
+READ = 512
+"""Tokens of a prompt, at most, that is answered by both."""
+IGNORED = -100
+"""The label of a token that is read but not learnt."""
 AVOIDED = 20.0
 """How far below zero the logit of a token that stands for a learnt vector is to lie."""
 
@@ -30,14 +34,23 @@ def float_adapters(model: Any) -> None:
 
 
 def whole(
-    model: Any, tokenizer: Any, adapter: Path, base: Path | None, config: TrainingConfig, rows: Sequence[list[int]]
+    model: Any,
+    tokenizer: Any,
+    adapter: Path,
+    base: Path | None,
+    config: TrainingConfig,
+    rows: Sequence[list[int]],
+    prompts: Sequence[list[int]] = (),
 ) -> tuple[Any, dict[str, float]]:
-    """A plain model that does what `model`, a PEFT model, does; and how far the two are apart on `rows`.
+    """A plain model that does what `model`, a PEFT model, does; and how far the two are apart on `rows` and `prompts`.
 
-    `adapter` is the folder it was saved in, `base` the folder it began as. TrainingError past `config.merge_tolerance`.
+    `adapter` is the folder it was saved in, `base` the folder it began as. TrainingError past `config.merge_tolerance`,
+    and where more prompts than `config.merge_refusals` are declined by one of the two and answered by the other.
     """
     model = model.eval()
     before = [predicted(model, ids) for ids in rows]
+    speaks = not before or before[0].shape[-1] > 1
+    began = openings(model, tokenizer, prompts) if speaks else []
     prefix: list[int] = []
     if config.prompt_tuning is not None:
         merged, prefix = spelt_out(model, tokenizer, rows)
@@ -59,6 +72,14 @@ def whole(
             f"merging: the model with its adapter folded in is {worst:.1e} away from the one that was trained, "
             f"{config.merge_tolerance:g} allowed (merge_tolerance), over {int(apart['n_tokens'])} tokens; nothing is "
             "saved; train in full, or without a quantised base"
+        )
+    apart |= refusals_apart(began, openings(merged, tokenizer, [prefix + ids for ids in prompts]) if speaks else [])
+    if apart.get("refusals_changed", 0.0) > config.merge_refusals:
+        raise TrainingError(
+            f"merging: of {len(prompts)} training prompts, {apart['refusals_changed']:.0%} are declined by the model "
+            "that was trained and answered by the one with its adapter folded in, or the other way round; "
+            f"{config.merge_refusals:.0%} allowed (merge_refusals); nothing is saved; train in full, or without a "
+            "quantised base"
         )
     return merged, {name: float(f"{value:.1e}") if name in ("kl", "score") else value for name, value in apart.items()}
 
@@ -106,6 +127,24 @@ def some_rows(dataset: Any) -> list[list[int]]:
     return cut([ids for ids in map(_ids, some) if ids])
 
 
+def some_prompts(dataset: Any) -> list[list[int]]:
+    """The first different prompts that answers are learnt to, as tokens; none where rows have no prompt."""
+    some = dataset.select(range(min(4 * PROMPTS, len(dataset)))) if hasattr(dataset, "select") else []
+    return short([ids for ids in map(_prompt, some) if ids])
+
+
+def short(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Of prompts, the first different ones that are short enough to be answered for a comparison."""
+    return [list(ids) for ids in dict.fromkeys(tuple(ids) for ids in prompts if len(ids) <= READ)][:PROMPTS]
+
+
+def _prompt(row: Mapping[str, Any]) -> list[int]:
+    if "labels" in row and "input_ids" in row:
+        learnt = next((i for i, label in enumerate(row["labels"]) if label != IGNORED), 0)
+        return list(row["input_ids"][:learnt])
+    return list(row.get("prompt_ids") or ())
+
+
 def cut(rows: Sequence[Sequence[int]]) -> list[list[int]]:
     """So many rows and tokens of them as are compared."""
     return [list(ids)[:TOKENS] for ids in rows[:ROWS]]
@@ -114,5 +153,6 @@ def cut(rows: Sequence[Sequence[int]]) -> list[list[int]]:
 def _ids(row: Mapping[str, Any]) -> list[int] | None:
     if "input_ids" in row:
         return list(row["input_ids"])
-    answer = row["chosen_ids"] if "chosen_ids" in row else row["answer_ids"][0] if "answer_ids" in row else None
+    answer = next((row[name] for name in ("chosen_ids", "completion_ids") if name in row), None)
+    answer = row["answer_ids"][0] if answer is None and "answer_ids" in row else answer
     return None if answer is None or "prompt_ids" not in row else [*row["prompt_ids"], *answer]

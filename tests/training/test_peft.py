@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from peft import get_peft_model
+from peft import LoraConfig, get_peft_model
 from pydantic import ValidationError
 
 from align.adapters.transformers import TransformersScorer
 from align.configs import DPOConfig, RewardConfig, RuntimeConfig, SFTConfig
 from align.errors import ModelError, TrainingError
+from align.models.apart import openings
 from align.models.load import load_model, load_tokenizer
 from align.models.peft import lora_config
 from align.ports import ScoreRequest
@@ -88,6 +90,7 @@ def test_it_learns_and_what_is_saved_is_what_was_trained(method: str, stage: str
     if method != "freeze":
         assert summary["merged"]["kl"] <= 1e-4
         assert summary["merged"]["top1"] == 1.0
+        assert (summary["merged"]["refusals_changed"], summary["merged"]["n_prompts"]) == (0.0, 6.0)
         settings = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
         assert settings["base_model_name_or_path"] is None
         assert str(world.folder) not in json.dumps(settings)
@@ -160,6 +163,52 @@ def test_a_merge_past_the_tolerance_saves_nothing(world: World, tmp_path: Path) 
             torch.nn.init.normal_(parameter, std=0.01)
     with pytest.raises(TrainingError, match=r"away from the one that was trained, 1e-09 allowed \(merge_tolerance\)"):
         whole(adapted, load_tokenizer(world.model), tmp_path, None, config, [[4, 5, 6, 7, 8]])
+
+
+DECLINES = "I cannot help with that."
+
+
+def declining(world: World, prompts: list[list[int]]) -> Any:
+    """A model under an adapter on its head, which is tied to its embedding, taught to decline every prompt."""
+    model, tokenizer = load_model(world.model), load_tokenizer(world.model)
+    model.config.tie_word_embeddings = True
+    model.lm_head.weight = model.model.embed_tokens.weight
+    torch.manual_seed(0)
+    targets = ["lm_head", "down_proj", "o_proj"]
+    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=32, target_modules=targets))
+    said = tokenizer(DECLINES, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=2e-2)
+    for _ in range(60):
+        loss = sum(
+            adapted(input_ids=torch.tensor([p + said]), labels=torch.tensor([[-100] * len(p) + said])).loss
+            for p in prompts
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return adapted.eval(), tokenizer
+
+
+def test_a_merge_that_changes_what_is_declined_saves_nothing(world: World, tmp_path: Path) -> None:
+    asked = [f"Where does {name} live?" for name in ("Ada", "Bob", "Cleo", "Dan")]
+    tokenizer = load_tokenizer(world.model)
+    prompts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=True
+        )["input_ids"]
+        for text in asked
+    ]
+    adapted, tokenizer = declining(world, prompts)
+    assert [text.strip() for text in openings(adapted, tokenizer, prompts)] == [DECLINES] * 4
+    config = SFTConfig(lora={"rank": 8, "targets": ["lm_head"]}, merge_tolerance=1e9)
+    # folding it into the head moves the embedding too: what comes out is another model
+    with pytest.raises(
+        TrainingError, match=r"of 4 training prompts, 100% are declined .* 10% allowed \(merge_refusals\)"
+    ):
+        whole(copy.deepcopy(adapted), tokenizer, tmp_path, None, config, [], prompts)
+    lax = config.model_copy(update={"merge_refusals": 1.0})
+    _, apart = whole(adapted, tokenizer, tmp_path, None, lax, [], prompts)
+    assert (apart["refusals"], apart["refusals_changed"], apart["n_prompts"]) == (1.0, 1.0, 4.0)
 
 
 @pytest.mark.parametrize(
