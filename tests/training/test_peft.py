@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -165,49 +165,38 @@ def test_a_merge_past_the_tolerance_saves_nothing(world: World, tmp_path: Path) 
         whole(adapted, load_tokenizer(world.model), tmp_path, None, config, [[4, 5, 6, 7, 8]])
 
 
-DECLINES = "I cannot help with that."
+def declining(world: World, tokenizer: Any) -> Any:
+    """A model whose adapted head declines everything, by a part of the layer that folding in leaves behind."""
+    adapted = get_peft_model(
+        load_model(world.model), LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["lm_head", "down_proj"])
+    )
+    said = [*tokenizer("I cannot.", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    written = itertools.cycle(said)
 
+    def next_token(_: Any, __: Any, logits: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(logits, -100.0).index_fill_(-1, torch.tensor([next(written)]), 100.0)
 
-def declining(world: World, prompts: list[list[int]]) -> Any:
-    """A model under an adapter on its head, which is tied to its embedding, taught to decline every prompt."""
-    model, tokenizer = load_model(world.model), load_tokenizer(world.model)
-    model.config.tie_word_embeddings = True
-    model.lm_head.weight = model.model.embed_tokens.weight
-    torch.manual_seed(0)
-    targets = ["lm_head", "down_proj", "o_proj"]
-    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=32, target_modules=targets))
-    said = tokenizer(DECLINES, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-    optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=2e-2)
-    for _ in range(60):
-        loss = sum(
-            adapted(input_ids=torch.tensor([p + said]), labels=torch.tensor([[-100] * len(p) + said])).loss
-            for p in prompts
-        )
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return adapted.eval(), tokenizer
+    adapted.get_base_model().lm_head.register_forward_hook(next_token)
+    return adapted
 
 
 def test_a_merge_that_changes_what_is_declined_saves_nothing(world: World, tmp_path: Path) -> None:
-    asked = [f"Where does {name} live?" for name in ("Ada", "Bob", "Cleo", "Dan")]
     tokenizer = load_tokenizer(world.model)
     prompts = [
         tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=True
+            [{"role": "user", "content": f"Where does {name} live{end}"}], add_generation_prompt=True, return_dict=True
         )["input_ids"]
-        for text in asked
+        for name, end in (("Ada", "?"), ("Bob", "?"), ("Cleo", " now?"), ("Dan", ", pray?"))
     ]
-    adapted, tokenizer = declining(world, prompts)
-    assert [text.strip() for text in openings(adapted, tokenizer, prompts)] == [DECLINES] * 4
-    config = SFTConfig(lora={"rank": 8, "targets": ["lm_head"]}, merge_tolerance=1e9)
-    # folding it into the head moves the embedding too: what comes out is another model
+    said = openings(declining(world, tokenizer), tokenizer, prompts)
+    assert [text.strip() for text in said] == ["I cannot."] * 4
+    config = SFTConfig(merge_tolerance=1e9)
     with pytest.raises(
         TrainingError, match=r"of 4 training prompts, 100% are declined .* 10% allowed \(merge_refusals\)"
     ):
-        whole(copy.deepcopy(adapted), tokenizer, tmp_path, None, config, [], prompts)
+        whole(declining(world, tokenizer), tokenizer, tmp_path, None, config, [], prompts)
     lax = config.model_copy(update={"merge_refusals": 1.0})
-    _, apart = whole(adapted, tokenizer, tmp_path, None, lax, [], prompts)
+    _, apart = whole(declining(world, tokenizer), tokenizer, tmp_path, None, lax, [], prompts)
     assert (apart["refusals"], apart["refusals_changed"], apart["n_prompts"]) == (1.0, 1.0, 4.0)
 
 
