@@ -104,10 +104,13 @@ def warm(n: int, most: int = 32) -> dict[str, Any]:
             spent[name] += seconds
             tokens[name] += sum(one.n_tokens or 0 for said in found.values() for one in said)
             answers[name] += sum(map(len, found.values()))
+        per_s = {name: round(tokens[name] / spent[name], 1) for name in engines}
+        ratio = round(per_s["vllm"] / per_s["transformers"], 3)
+        told = {"n": (turn + 1) * n // 4, "answers": answers, "max_tokens": most, "tokens_per_s": per_s, "ratio": ratio}
+        print(json.dumps(told), flush=True)  # a run that is cut off has told what it knows
     for engine in engines.values():
         engine.close()
-    per_s = {name: round(tokens[name] / spent[name], 1) for name in engines}
-    return {"n": n, "answers": answers, "tokens_per_s": per_s, "ratio": round(per_s["vllm"] / per_s["transformers"], 3)}
+    return told
 
 
 if __name__ == "__main__":
