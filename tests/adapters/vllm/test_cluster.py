@@ -35,15 +35,18 @@ def texts(found: dict[str, object]) -> dict[str, list[tuple[str, int | None]]]:
     return {name: [(one.text, one.n_tokens) for one in said] for name, said in found.items() if isinstance(said, list)}
 
 
-def test_one_worker_and_two_give_the_same_and_a_killed_one_costs_nothing_but_its_task(models: Models) -> None:
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_one_worker_and_two_give_the_same_and_a_killed_one_costs_nothing_but_its_task(
+    models: Models, engine: str
+) -> None:
     import ray
 
     requests = asked(64, samples=2)
-    one = sampler(models, 1)
+    one = sampler(models, 1, engine)
     alone = texts(dict(one.sample(requests, WARM)))
     one.close()
     assert len(alone) == 64
-    two = sampler(models, 2)
+    two = sampler(models, 2, engine)
     found: dict[str, list[Sample]] = {}
     for n_drawn, (prompt_id, said) in enumerate(two.sample(requests, WARM), 1):
         assert prompt_id not in found
