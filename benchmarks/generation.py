@@ -16,9 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -138,12 +140,12 @@ def offline(root: Path) -> dict[str, Any]:
     def mine(prompts: list[Prompt]) -> float:
         return staged(root, prompts, config, ours).tokens_per_s
 
-    ratio, speeds = in_turns(mine, theirs)
+    speeds = in_turns({"ours": mine, "bare": theirs})
     bare.stdin.close()
     bare.wait()
     ours.close()
     return {
-        "ratio_vs_vllm_offline": ratio,
+        "ratio_vs_vllm_offline": ratio(speeds),
         "offline_tokens_per_s": speeds,
         "engine_start_s": ours.figures()["engine_start_s"],
     }
@@ -170,68 +172,67 @@ def server(root: Path) -> dict[str, Any]:
 
     tried = {at_once: theirs(_prompts(96, start=10_000 + at_once), at_once) for at_once in (32, 64, 128)}
     best = max(tried, key=lambda at_once: tried[at_once])
-    ratio, speeds = in_turns(lambda p: staged(root, p, config, ours).tokens_per_s, lambda p: theirs(p, best))
+    speeds = in_turns({"ours": lambda p: staged(root, p, config, ours).tokens_per_s, "bare": lambda p: theirs(p, best)})
     ours.close()
-    return {"ratio_vs_vllm_server": ratio, "server_tokens_per_s": speeds, "bare_client_at_once": best}
+    return {"ratio_vs_vllm_server": ratio(speeds), "server_tokens_per_s": speeds, "bare_client_at_once": best}
 
 
 def stub(root: Path) -> dict[str, Any]:
     """Our stage over an endpoint that answers at once, beside a bare loop of the same HTTP library, each at its best.
 
-    The bare client is given token ids where those are sent: templating and cutting are work of the pipeline's.
+    The bare client reads no file and writes none; it builds each body from a conversation and parses each answer. Where
+    token ids are sent it makes them by the tokenizer's own `apply_chat_template`, or (`given_ids`) has them already.
     """
-    n, rounds = (20_000, 20) if FULL else (10_000, 10)
+    n, rounds = (20_000, 10) if FULL else (12_000, 6)
     found: dict[str, Any] = {}
     turns = Turns(root / "given" / "model")
+    plain = {"model": "model", "n": 1, "max_tokens": TOKENS, "seed": 1}
+
+    def messages(prompt: Prompt) -> list[dict[str, Any]]:
+        return [{"role": one.role, "content": one.content} for one in prompt.messages]
+
+    def cut(prompt: Prompt) -> list[int]:
+        made: list[int] = turns.tokenizer.apply_chat_template(
+            messages(prompt), add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        return made
+
+    def said(prompts: list[Prompt], what: str) -> Iterator[bytes]:
+        ids = [turns.chat.prompt(one.messages) for one in prompts] if what == "given_ids" else []
+        for i, one in enumerate(prompts):
+            own = {"messages": messages(one)} if what == "chat" else {"prompt": ids[i] if ids else cut(one)}
+            yield json.dumps(plain | own).encode()
+
     with stubbed() as url:
-        for api in ("tokens", "chat"):
-            fixed = {"samples_per_prompt": 1, "server": {"urls": [url], "api": api, "in_flight": 256}}
-            config = _config("server", **fixed)
+
+        def theirs(prompts: list[Prompt], what: str, at_once: int) -> float:
+            bodies = said(prompts, what)
+            first = next(bodies)  # ready ids are made before the clock starts
+            path = "chat/completions" if what == "chat" else "completions"
+            began = time.perf_counter()
+            asyncio.run(posted(f"{url}/v1/{path}", chain([first], bodies), at_once, None))
+            return len(prompts) / (time.perf_counter() - began)
+
+        for api, kinds in (("tokens", ("cut_ids", "given_ids")), ("chat", ("chat",))):
+            config = _config("server", samples_per_prompt=1, server={"urls": [url], "api": api, "in_flight": 128})
             ours = ServerSampler(root / "given" / "model", config, RUNTIME)
-            address = f"{url}/v1/{'completions' if api == 'tokens' else 'chat/completions'}"
-            cpu = {"ours": 0.0, "bare": 0.0}
 
-            def theirs(
-                prompts: list[Prompt], at_once: int, api: str = api, address: str = address, cpu: dict[str, float] = cpu
-            ) -> float:
-                asked: list[dict[str, Any]] = [
-                    {"prompt": turns.chat.prompt(one.messages)} if api == "tokens"
-                    else {"messages": [m.model_dump(exclude_none=True) for m in one.messages]}
-                    for one in prompts
-                ]  # fmt: skip
-                bodies = (
-                    json.dumps({"model": "model", "n": 1, "max_tokens": TOKENS, "seed": 1} | one).encode()
-                    for one in asked
-                )
-                began, busy = time.perf_counter(), time.process_time()
-                asyncio.run(posted(address, bodies, at_once, None))
-                spent = time.perf_counter() - began
-                cpu["bare"] += time.process_time() - busy
-                return len(prompts) / spent
+            def mine(prompts: list[Prompt], config: GenerateStep = config, ours: Sampler = ours) -> float:
+                return len(prompts) / staged(root, prompts, config, ours).wall_s
 
-            def mine(
-                prompts: list[Prompt], config: GenerateStep = config, ours: Sampler = ours, cpu: dict[str, float] = cpu
-            ) -> float:
-                run = staged(root, prompts, config, ours)
-                cpu["ours"] += run.cpu_s
-                return len(prompts) / run.wall_s
-
-            tried = {
-                at_once: statistics.median(theirs(_prompts(1000, start=500_000), at_once) for _ in range(3))
-                for at_once in (16, 32, 64, 128)
-            }
-            best = max(tried, key=lambda at_once, tried=tried: tried[at_once])
-            cpu["bare"] = 0.0
-            ratio, speeds = in_turns(mine, lambda p, theirs=theirs, best=best: theirs(p, best), n=n, rounds=rounds)
+            best = {}
+            for kind in kinds:
+                tried = {
+                    at_once: statistics.median(theirs(_prompts(1000, start=500_000), kind, at_once) for _ in range(3))
+                    for at_once in (16, 32, 64, 128)
+                }
+                best[kind] = max(tried, key=tried.__getitem__)
+            bare = {kind: partial(theirs, what=kind, at_once=best[kind]) for kind in kinds}
+            speeds = in_turns({"ours": mine, **bare}, n=n, rounds=rounds)
             ours.close()
-            name = "pipeline_vs_bare_client" + ("" if api == "tokens" else "_chat")
-            # of our side the process of the stage alone: requests are carried by another
-            found |= {
-                name: ratio,
-                f"{name}_prompts_per_s": speeds,
-                f"{name}_cpu_s": {side: round(spent, 2) for side, spent in cpu.items()},
-                f"{name}_at_once": best,
-            }
+            names = {"cut_ids": "", "given_ids": "_given_ids", "chat": "_chat"}
+            found |= {f"pipeline_vs_bare_client{names[kind]}": ratio(speeds, kind) for kind in kinds}
+            found |= {f"stub_prompts_per_s_{api}": speeds, f"stub_bare_at_once_{api}": best}
     return found
 
 
@@ -270,20 +271,23 @@ def one_stage(root: Path, url: str, n: int) -> None:
 
 
 def in_turns(
-    mine: Callable[[list[Prompt]], float], theirs: Callable[[list[Prompt]], float], n: int = N, rounds: int = ROUNDS
-) -> tuple[float, dict[str, float]]:
-    """The ratio of speeds over rounds in which both take the same prompts, after one round that is not counted."""
-    mine(_prompts(32, start=900_000))
-    theirs(_prompts(32, start=900_000))
+    sides: Mapping[str, Callable[[list[Prompt]], float]], n: int = N, rounds: int = ROUNDS
+) -> dict[str, float]:
+    """The speed of each side over rounds in which all take the same prompts, after one round that is not counted."""
+    for side in sides.values():
+        side(_prompts(32, start=900_000))
     each = n // rounds
-    a: list[float] = []
-    b: list[float] = []
+    seen: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds):
         prompts = _prompts(each, start=turn * each)
-        for side in (0, 1) if turn % 2 else (1, 0):
-            (a, b)[side].append((mine, theirs)[side](prompts))
-    ours, bare = statistics.harmonic_mean(a), statistics.harmonic_mean(b)
-    return round(ours / bare, 3), {"ours": round(ours, 1), "bare": round(bare, 1)}
+        for name in sorted(sides, reverse=bool(turn % 2)):
+            seen[name].append(sides[name](prompts))
+    return {name: round(statistics.harmonic_mean(speeds), 1) for name, speeds in seen.items()}
+
+
+def ratio(speeds: Mapping[str, float], bare: str = "bare") -> float:
+    """Ours over another's."""
+    return round(speeds["ours"] / speeds[bare], 3)
 
 
 @dataclass(frozen=True)

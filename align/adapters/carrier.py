@@ -16,6 +16,9 @@ from align.adapters.courier import FAILED, REFUSED, SAID, SIZE_BYTES, SPOILED, U
 from align.adapters.endpoints import Endpoints, Refused, Spoiled
 from align.errors import BackendError
 
+Request = tuple[int, int, str, bytes | None, float]
+"""Number, which endpoint (below 0 any), path, body (none for GET), and seconds to wait beforehand."""
+
 
 class Carrier:
     """Requests under way, and the letters that tell what came of them."""
@@ -23,14 +26,23 @@ class Carrier:
     def __init__(self, endpoints: Endpoints, writer: asyncio.StreamWriter) -> None:
         self.endpoints, self._writer = endpoints, writer
         self._letters: list[tuple[int, int, int, bytes]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._idle: list[asyncio.Future[Request]] = []
 
-    def take(self, rows: Iterable[tuple[int, int, str, bytes | None, float]]) -> None:
-        """Begin to carry some requests."""
-        for number, place, path, raw, after_s in rows:
-            task = asyncio.create_task(self._carried(number, place, path, raw, after_s))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def take(self, rows: Iterable[Request]) -> None:
+        """Begin to carry some requests; whoever has carried one before carries another."""
+        for row in rows:
+            if self._idle:
+                self._idle.pop().set_result(row)
+            else:
+                self._tasks.append(asyncio.create_task(self._work(row)))
+
+    async def _work(self, row: Request) -> None:
+        while True:
+            await self._carried(*row)
+            more = asyncio.get_running_loop().create_future()
+            self._idle.append(more)
+            row = await more
 
     async def _carried(self, number: int, place: int, path: str, raw: bytes | None, after_s: float) -> None:
         try:

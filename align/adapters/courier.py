@@ -15,9 +15,8 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from align.errors import BackendError
 
@@ -31,8 +30,7 @@ def framed(rows: list[Any]) -> bytes:
     return len(raw).to_bytes(SIZE_BYTES, "big") + raw
 
 
-@dataclass(frozen=True)
-class Letter:
+class Letter(NamedTuple):
     """What came of one request: its number, what became of it, an HTTP status, and a body or a reason."""
 
     number: int

@@ -156,6 +156,8 @@ class Endpoints:
     async def _free(self) -> Endpoint:
         """The least busy endpoint that does not rest; BackendError where none has answered for too long."""
         loop = asyncio.get_running_loop()
+        if len(self.all) == 1 and not self.all[0].fails and self.all[0].open < self.in_flight:
+            return self.all[0]  # one that is well, as most are, needs no choice
         while True:
             now = loop.time()
             awake = [one for one in self.all if one.rests_until <= now]

@@ -63,7 +63,7 @@ class Chat:
 
     def prompts(self, conversations: Sequence[tuple[Sequence[Message], Any]]) -> list[list[int]]:
         """`prompt` of many conversations, each with its tools, in a third of the time."""
-        texts = [self._marked(messages, add_generation_prompt=True, tools=tools) for messages, tools in conversations]
+        texts = self._all_marked(conversations)
         # a first call leaves the backend as a plain one must find it: no truncation, and control tokens heeded
         self.tokenizer("", add_special_tokens=False, split_special_tokens=False)
         # one by one: cut together, they would be shared out to threads, and so few wait longer for those than they gain
@@ -121,12 +121,25 @@ class Chat:
         controls = [token for token, _, _ in inside if token in set(self.tokenizer.all_special_ids)]
         return None if not controls or self.ends & set(controls) else controls[0]
 
+    def _all_marked(self, conversations: Sequence[tuple[Sequence[Message], Any]]) -> list[str]:
+        """`_marked` of conversations that wait for an answer; those without tools are rendered together."""
+        plain = [messages for messages, tools in conversations if tools is None]
+        together = iter(self._rendered([list(map(self._row, messages)) for messages in plain], True, None))
+        return [
+            next(together) if tools is None else self._marked(messages, add_generation_prompt=True, tools=tools)
+            for messages, tools in conversations
+        ]
+
     def _marked(self, messages: Sequence[Message], *, add_generation_prompt: bool = False, tools: Any = None) -> str:
+        return self._rendered([list(map(self._row, messages))], add_generation_prompt, tools)[0]
+
+    def _rendered(self, rows: list[list[dict[str, Any]]], add_generation_prompt: bool, tools: Any) -> list[str]:
         import jinja2
 
-        rows = [self._row(message) for message in messages]
+        if not rows:
+            return []
         try:
-            text: str = self.tokenizer.apply_chat_template(
+            texts: list[str] = self.tokenizer.apply_chat_template(
                 rows,
                 tools=tools,
                 tokenize=False,
@@ -134,10 +147,12 @@ class Chat:
                 **{"strftime_now": A_DAY.strftime, **self.template_kwargs},
             )
         except (jinja2.TemplateError, TypeError) as error:
+            if len(rows) > 1:  # say which
+                return [self._rendered([one], add_generation_prompt, tools)[0] for one in rows]
             raise ModelError(
-                f"the chat template cannot render a conversation of {[r['role'] for r in rows]}: {error}"
+                f"the chat template cannot render a conversation of {[r['role'] for r in rows[0]]}: {error}"
             ) from error
-        return text
+        return texts
 
     def _row(self, message: Message) -> dict[str, Any]:
         row: dict[str, Any] = {"role": message.role, "content": message.content}
