@@ -148,6 +148,8 @@ class Mark:
     """A number for each prompt's answer; NaN where there is none."""
     weight: float = 1.0
     clip: tuple[float, float] | None = None
+    may_rest: bool = False
+    """Whether one score for every answer is no fault: a rule that all answers keep says nothing more."""
 
 
 @dataclass(frozen=True)

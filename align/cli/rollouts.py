@@ -18,7 +18,7 @@ def last(artifact: Path, n: int) -> list[dict[str, Any]]:
     import pyarrow.parquet
 
     rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
-    rows.sort(key=lambda row: (-row["step"], -sum(v for k, v in row.items() if k.startswith("reward/") and v)))
+    rows.sort(key=lambda row: (-row["step"], -row["reward"]))
     return rows[:n]
 
 
@@ -28,5 +28,8 @@ def told(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         scores = ", ".join(f"{k.removeprefix('reward/')} {v:.3f}" for k, v in row.items() if k.startswith("reward/"))
         kl = "no reference" if row.get("kl") is None else f"{row['kl']:+.2f} nats"
-        parts.append(f"step {row['step']}  prompt {row['prompt_id'][:12]}  {scores}  KL {kl}\n  {row['answer']!r}")
+        parts.append(
+            f"step {row['step']}  reward {row['reward']:.3f} ({scores})  KL {kl}\n"
+            f"  {row['prompt'][-1]['content']!r}\n  → {row['answer']!r}"
+        )
     return "\n".join(parts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -11,11 +13,11 @@ from pydantic import Field, field_validator, model_validator
 
 from align.configs.base import Config, LocalPath
 from align.configs.judge import JudgeConfig
-from align.configs.training import TrainingConfig
+from align.configs.training import Keep, TrainingConfig
 
 
 class Term(Config):
-    """One reward: exactly one of `model`, `url`, `judge`, `function`, `rule`."""
+    """One reward: exactly one of `model`, `hub`, `url`, `judge`, `function`, `rule`."""
 
     unkeyed: ClassVar[frozenset[str]] = frozenset({"url"})
 
@@ -25,6 +27,9 @@ class Term(Config):
     """What is served at `url`, a name or digest of your own: another name is another reward."""
     model: Literal["stage"] | LocalPath | None = None
     """`stage` is the recipe's own reward model; else a folder with any one-label sequence classifier."""
+    hub: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$")
+    """A hub id with such a classifier; needs `revision`."""
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
     judge: JudgeConfig | None = None
     """A served chat model that rates each answer, 1 to 10, by its `rubric`. What it says is kept: a run that was
     killed does not ask again; `min_readable` of its replies must be a rating."""
@@ -45,13 +50,17 @@ class Term(Config):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [k for k in ("model", "url", "judge", "function", "rule") if getattr(self, k) is not None]
+        given = [k for k in ("model", "hub", "url", "judge", "function", "rule") if getattr(self, k) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"give exactly one of model, url, judge, function, rule; found {' and '.join(given) or 'none'}"
+                f"give exactly one of model, hub, url, judge, function, rule; found {' and '.join(given) or 'none'}"
             )
         if (self.url is None) != (self.served is None):
             raise ValueError("served: belongs to `url`, which needs it: say which reward model answers there")
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError(
+                "revision: belongs to `hub`, which needs it (40 hex digits), so that a run can be repeated"
+            )
         if (self.rule == "format") != (self.pattern is not None):
             raise ValueError("pattern: belongs to `rule: format`, which needs it")
         if self.clip is not None and not self.clip[0] < self.clip[1]:
@@ -80,6 +89,8 @@ class Term(Config):
 def source(function: str) -> Path:
     """The file of a function's module; ValueError where there is none."""
     module = function.partition(":")[0]
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # at the end, so that nothing here can stand in for a package
     try:
         spec = find_spec(module)
     except (ImportError, ValueError) as error:
@@ -95,13 +106,16 @@ class Watch(Config):
     by: Literal["auto", "second_model", "testbed", "none"] = "auto"
     """Who judges the held-out reward: a reward model trained on the other half of the pairs, from another seed, or the
     testbed's truth. `auto` takes the testbed's truth where there is one, else a second model."""
-    prompts: int = Field(64, ge=8)
-    """Prompts, at most, that are kept from training to be answered at each look."""
+    prompts: int = Field(128, ge=8)
+    """Prompts, at most, that are kept from training to be answered twice at each look, and never more than a fifth of
+    all. The fewer, the larger the fall that can be told from noise: with 128, about a fifth of the standard deviation
+    of what answers are worth."""
     every: int | None = Field(None, ge=1)
     """Steps between looks; by default a tenth of the run."""
     standard_errors: float = Field(3.0, gt=0, le=10)
     """How many standard errors of the paired difference the held-out reward may lie below its best while the trained
-    reward rises. At 3, a run of ten looks in which nothing changes is alarmed in 8 % of cases; at 2, in 51 %."""
+    reward rises, more where prompts are few (by Student's t). At 3, a run of ten looks in which nothing changes is
+    alarmed in 8 % of cases; at 2, in 51 %."""
     on_alarm: Literal["warn", "stop"] = "warn"
     """`stop` ends training at an alarm and keeps the model of the best look."""
 
@@ -136,6 +150,8 @@ class Engine(Config):
     to both, which fails on a CPU; their answers are not drawn the same way twice."""
     url: str | None = Field(None, pattern=r"^https?://")
     """Where `trl vllm-serve` answers."""
+    rows_at_once: int = Field(32, ge=1)
+    """Answers that `transformers` draws together; more are faster on a GPU and take more memory."""
     memory_share: float = Field(0.3, gt=0, lt=1)
     """Share of the GPU's memory that `vllm` takes beside the policy."""
 
@@ -175,9 +191,14 @@ class RLHFConfig(TrainingConfig):
     """Clipping of the ratio of new to old policy; matters with `iterations` above 1."""
     iterations: int = Field(1, ge=1)
     """Updates on the same answers."""
+    aggregate: Literal["sum_then_normalize", "normalize_then_sum"] = "sum_then_normalize"
+    """How `grpo` makes one advantage of several rewards: their weighed sum in units of its group's spread, so that a
+    reward on a larger scale counts for more, or each in units of its own spread first (TRL's names)."""
     temperature: float = Field(1.0, gt=0, le=10)
     top_p: float = Field(1.0, gt=0, le=1)
     max_answer_tokens: int = Field(128, ge=1)
+    learn_from_cut: bool = True
+    """Whether an answer that was cut at `max_answer_tokens` teaches anything, scored as if it had ended."""
     engine: Engine = Engine()
     rewards: tuple[Term, ...] = (Term(model="stage"),)
     watch: Watch = Watch()
@@ -191,12 +212,30 @@ class RLHFConfig(TrainingConfig):
     @field_validator("rewards")
     @classmethod
     def _some_and_distinct(cls, terms: tuple[Term, ...]) -> tuple[Term, ...]:
-        names = [term.label for term in terms]
-        if not names:
+        if not terms:
             raise ValueError("found none, expected at least one reward")
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two rewards are called {twice[0]!r}; give each a `name`")
         return terms
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [term.label for term in (*self.rewards, *((self.cost.cost,) if self.cost else ()))]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"rewards: two of them (or the cost) are called {twice[0]!r}; give each a `name`")
+        if self.cost is not None and self.cost.cost.weight != 1:
+            raise ValueError("cost: its weight is learnt; leave `weight` out, and scale `budget`")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> Self:
+        if self.keep != Keep():
+            raise ValueError("keep: `rlhf` is held to its reference by `beta`, and to nothing else; leave `keep` out")
+        if self.eval_every is not None:
+            raise ValueError("eval_every: the loss of `rlhf` measures nothing; use watch.every")
+        if self.algorithm == "rloo":
+            for name in ("scale_rewards", "loss", "aggregate"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name}: `rloo` would ignore it; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _can_be_drawn_from(self) -> Self:
@@ -221,4 +260,4 @@ class RLHFConfig(TrainingConfig):
     def models(self) -> tuple[Term, ...]:
         """Every reward and cost that a model gives."""
         terms = (*self.rewards, *((self.cost.cost,) if self.cost else ()))
-        return tuple(term for term in terms if term.model is not None)
+        return tuple(term for term in terms if term.model is not None or term.hub is not None)

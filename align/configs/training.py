@@ -185,6 +185,8 @@ class KTOConfig(TrainingConfig):
     desirable_weight: float = Field(1.0, ge=0)
     """Weight of good answers. Where there are n times as many bad ones, n to 4n/3 is advised (eq. 8)."""
     undesirable_weight: float = Field(1.0, ge=0)
+    micro_batch_size: int | None = Field(None, ge=2)
+    """At least 2: the KL is estimated from an answer beside another's prompt."""
     flags: LocalPath | None = None
     """A JSONL of `prompt`, `completion` (text or messages) and `label` (true or false), beside the recipe's pairs, each
     of which is taken apart into a good answer and a bad one."""

@@ -31,7 +31,7 @@ def tree_logps(model: Any, rows: Sequence[tuple[list[int], int]], *, budget: int
     return sums
 
 
-def token_logps(model: Any, rows: Sequence[tuple[list[int], int]]) -> list[float]:
+def token_logps(model: Any, rows: Sequence[tuple[list[int], int]], *, temperature: float = 1.0) -> list[float]:
     """Nats, summed, of each row's tokens from place `first` (at least 1) on, given those before."""
     longest = max(len(ids) for ids, _ in rows)
     device = next(model.parameters()).device
@@ -49,7 +49,7 @@ def token_logps(model: Any, rows: Sequence[tuple[list[int], int]]) -> list[float
         ).logits
     sums = []
     for i, (ids, first) in enumerate(rows):
-        logits_TV = logits_BTV[i, first - 1 - keep : len(ids) - 1 - keep].float()
+        logits_TV = logits_BTV[i, first - 1 - keep : len(ids) - 1 - keep].float() / temperature
         targets_T = input_ids_BT[i, first : len(ids)]
         picked_T = torch.log_softmax(logits_TV, dim=-1).gather(-1, targets_T[:, None])
         sums.append(float(picked_T.sum()))

@@ -149,7 +149,9 @@ def scores(model: Any, rows: Sequence[Sequence[int]], pad_id: int) -> list[float
     # equal conversations are one row, for a row that begins another has no token of its own in the tree
     names = {row: n for n, row in enumerate(dict.fromkeys(map(tuple, rows)))}
     found = [0.0] * len(names)
-    with torch.inference_mode():
+    device = next(model.parameters()).device.type
+    # whoever asks, in the middle of training under autocast too, gets the same score
+    with torch.inference_mode(), torch.autocast(device, enabled=False):
         for some in _chunks(sorted(names), CHUNK_TOKENS) if trees.supported(model) else ():
             bundles = bundle_rows(some, [(len(row) - 1,) for row in some])
             for bin_ in first_fit(bundles, BUDGET, keep_last=True):

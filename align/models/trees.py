@@ -60,10 +60,10 @@ def hidden_states(model: Any, row: Pack) -> torch.Tensor:
     return state
 
 
-def logps(model: Any, row: Pack, *, metrics: tuple[str, ...] = ()) -> dict[str, torch.Tensor]:
+def logps(model: Any, row: Pack, *, metrics: tuple[str, ...] = (), temperature: float = 1.0) -> dict[str, torch.Tensor]:
     """`log_probs` [R] of a packed row's predicted tokens, in the order of its lists, and the `metrics` asked for."""
     base = unwrapped(model)
-    return head(base, hidden_states(base, row), row, metrics)
+    return head(base, hidden_states(base, row), row, metrics, temperature=temperature)
 
 
 def head(
@@ -103,12 +103,14 @@ def last_hidden(model: Any, row: Pack) -> torch.Tensor:
     return state_TC.index_select(0, row.tensor("ends", state_TC.device))
 
 
-def answer_logps(model: Any, groups: Sequence[Group], budget: int = BUDGET, *, share: int = SHARE) -> AnswerLogps:
+def answer_logps(
+    model: Any, groups: Sequence[Group], budget: int = BUDGET, *, share: int = SHARE, temperature: float = 1.0
+) -> AnswerLogps:
     """Log-probabilities of every answer, token by token, without gradient and as the model stands (mode, autocast)."""
     found: list[list[torch.Tensor]] = [[torch.empty(0)] * len(group.answers) for group in groups]
     with torch.no_grad():
         for row in pack(groups, budget, share=share):
-            values = logps(model, row)["log_probs"].float().cpu().split(row.counts)
+            values = logps(model, row, temperature=temperature)["log_probs"].float().cpu().split(row.counts)
             for (g, k), tokens in zip(row.names, values, strict=True):
                 found[g][k] = tokens.clone()
     return AnswerLogps(found)

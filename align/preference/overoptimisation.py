@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from scipy.stats import norm as normal
+from scipy.stats import t as student
+
 
 @dataclass(frozen=True)
 class Look:
@@ -46,7 +49,7 @@ in 51 % (2,000 simulated): the best of many noisy looks is high by selection, an
 
 def alarm(looks: Sequence[Look], standard_errors: float = STANDARD_ERRORS) -> Alarm | None:
     """Whether the last look is worse than the best one by more than so many standard errors of the paired difference
-    while its proxy is higher.
+    while its proxy is higher; more of them where prompts are few, as Student's t asks for the same error rate.
     """
     judged = [look for look in looks if look.held_out]
     if len(judged) < 2:
@@ -56,7 +59,8 @@ def alarm(looks: Sequence[Look], standard_errors: float = STANDARD_ERRORS) -> Al
     if len(falls) < 2 or fmean(last.proxy) <= fmean(best.proxy):
         return None
     fall, error = fmean(falls), stdev(falls) / math.sqrt(len(falls))
-    return Alarm(last.step, best.step, fall, error) if fall > standard_errors * error and fall > 0 else None
+    needed = float(student.isf(normal.sf(standard_errors), len(falls) - 1)) * error
+    return Alarm(last.step, best.step, fall, error) if fall > needed and fall > 0 else None
 
 
 @dataclass(frozen=True)

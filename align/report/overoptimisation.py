@@ -39,8 +39,9 @@ class Drift:
     """Some answers of the last look, beside those of the first."""
 
 
-def drift(step: StepView | None) -> Drift | None:
-    """The looks of a run, in words, in a table and as a plot; None where there were none."""
+def drift(step: StepView | None, best_of: StepView | None = None) -> Drift | None:
+    """The looks of a run, in words, in a table and as a plot; None where there were none. `best_of` is the step that
+    chose by the same reward model without any training."""
     rows = step.rows("looks.jsonl") if step is not None else []
     if step is None or not rows:
         return None
@@ -52,6 +53,13 @@ def drift(step: StepView | None) -> Drift | None:
     curve = gao([(w.kl, w.held_out - looks[0].held_out) for w in looks
                  if w.held_out is not None and looks[0].held_out is not None])  # fmt: skip
     sentences = tuple(_sentences(looks, curve, step.summary().get("alarms") or {}, len(first)))
+    if best_of is not None and best_of.summary().get("kl_at_most") is not None:
+        told = best_of.summary()
+        sentences += (
+            f"Without any training, the best of {told['n_most']} answers by the same reward model scores "
+            f"{told['reward_of_kept']:.3f} where all score {told['reward_of_all']:.3f}, at no more than "
+            f"{told['kl_at_most']:.2f} nats from the policy before tuning.",
+        )
     return Drift(sentences, looks, _plot(looks, first), _sampled(by_step))
 
 
@@ -95,7 +103,8 @@ def _sentences(looks: Sequence[Way], curve: Gao | None, alarms: Mapping[str, Any
         )
     elif last.held_out is not None:
         found.append("No look lay significantly below the best before it while the trained reward rose.")
-    words = {"tokens": "longer", "refused": "more often refusals of what is not harmful", "likeness": "more alike"}
+    words = {"tokens": "longer", "refused": "more often refusals of what is not harmful", "likeness": "more alike",
+             "distinct": "poorer in words"}  # fmt: skip
     for name, word in words.items():
         if name in alarms:
             found.append(f"Answers have become {word} since step {alarms[name]['best']} ({alarms[name]['fall']:+.3f}).")

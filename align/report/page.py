@@ -117,7 +117,9 @@ def _contents(view: RunView) -> dict[str, Any]:
         "wins": [(models, pairs, _wins_plot(models, pairs)) for models, pairs in measures.wins(view).items()],
         "samples": samples.samples(view),
         "trainings": trainings(view),
-        "drift": drift(next((step for step in view.steps if step.stage == "rlhf"), None)),
+        "drift": drift(
+            *(next((step for step in view.steps if step.stage == stage), None) for stage in ("rlhf", "best_of"))
+        ),
         "people": judged,
         "people_plots": _people_plots(judged) if judged else [],
         "sources": [source for step in prepared for source in step.summary().get("sources", ())],

@@ -90,15 +90,22 @@ class Toolbox:
         return scorer
 
     def rewarder(self, model: Path | str) -> Rewarder:
-        """Scores by a reward model: in this process by transformers, or by `align score --serve` at a URL."""
+        """Scores by a reward model: in this process by transformers, from a folder or the hub (`org/name@revision`), or
+        by `align score --serve` at a URL.
+        """
         if isinstance(model, str) and model.startswith("http"):
             from align.adapters.reward_http import HttpRewarder
 
             return HttpRewarder(model)
         _need("transformers")
+        if isinstance(model, str):
+            from align.training.origin import snapshot
+
+            name, _, revision = model.partition("@")
+            model = snapshot(name, revision, offline=self.runtime.offline)
         from align.adapters.reward import TransformersRewarder
 
-        rewarder = TransformersRewarder(Path(model), self.runtime)
+        rewarder = TransformersRewarder(model, self.runtime)
         self._open.append(rewarder)
         return rewarder
 

@@ -15,12 +15,22 @@ from align.store import jsonl
 
 
 def replies(
-    judge: JudgeConfig, chats: Sequence[Sequence[Message] | str], tools: Tools, *, journal: str = "grader.jsonl"
+    judge: JudgeConfig,
+    chats: Sequence[Sequence[Message] | str],
+    tools: Tools,
+    *,
+    journal: str = "grader.jsonl",
+    heard: dict[str, str | None] | None = None,
 ) -> list[str | None]:
-    """Each chat's reply, in the order asked; None for one that the endpoint refused or that was cut off."""
+    """Each chat's reply, in the order asked; None for one that the endpoint refused or that was cut off.
+
+    `heard` is filled, and spares who asks often to read the journal each time.
+    """
+    heard = {} if heard is None else heard
     keys = [hashlib.sha256(canonical([judge.model, _plain(chat)]).encode()).hexdigest() for chat in chats]
     with jsonl.Journal(tools.work / journal) as book, tools.progress("grade", len(chats)) as progress:
-        heard = {str(row["chat"]): row["reply"] for row in book.done()}
+        if not heard:
+            heard.update((str(row["chat"]), row["reply"]) for row in book.done())
         left = {key: chat for key, chat in zip(keys, chats, strict=True) if key not in heard}
         progress.advance(len(chats) - len(left))
         for key, reply in zip(left, tools.grader(judge).replies(list(left.values())), strict=True):
@@ -43,11 +53,15 @@ class Rater:
 
     def __init__(self, judge: JudgeConfig, tools: Tools) -> None:
         self.judge, self.tools = judge, tools
+        self._heard: dict[str, str | None] = {}
         self.rubric = Path(judge.rubric).read_text(encoding="utf-8") if judge.rubric else rated.RUBRIC
 
     def __call__(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         asked = [rated.question(p, a, self.rubric) for p, a in zip(prompts, answers, strict=True)]
-        found = [rated.read(reply) for reply in replies(self.judge, asked, self.tools, journal="rated.jsonl")]
+        found = [
+            rated.read(reply)
+            for reply in replies(self.judge, asked, self.tools, journal="rated.jsonl", heard=self._heard)
+        ]
         told = [score for score in found if score is not None]
         if len(told) < max(1, self.judge.min_readable * len(found)):
             raise BackendError(

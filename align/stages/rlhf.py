@@ -16,7 +16,7 @@ from align.stages.grading import Rater
 from align.store import jsonl
 from align.testbed.truth import KINDS, assess
 
-VERSION = 5
+VERSION = 6
 
 
 def run(config: RLHFConfig, inputs: Inputs, out: Path, tools: Tools) -> None:
@@ -54,7 +54,7 @@ def said(prompt: Prompt) -> tuple[tuple[str, str], ...]:
 
 def mark(term: Term, stage: Path | None, tools: Tools) -> Mark:
     """A term of the recipe as something that scores answers."""
-    return Mark(term.label, scorer(term, stage, tools), term.weight, term.clip)
+    return Mark(term.label, scorer(term, stage, tools), term.weight, term.clip, may_rest=term.rule is not None)
 
 
 def scorer(
@@ -68,6 +68,8 @@ def scorer(
         inner = folder / "model"
         rewarder = tools.rewarder(inner if (inner / "config.json").exists() else folder)
         return partial(by_model, rewarder)
+    if term.hub is not None:
+        return partial(by_model, tools.rewarder(f"{term.hub}@{term.revision}"))
     if term.url is not None:
         return partial(by_model, tools.rewarder(term.url))
     if term.judge is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from trl import GRPOTrainer, RLOOTrainer
+from trl.trainer import grpo_trainer, rloo_trainer
 
 from align.configs import RLHFConfig
 from align.errors import TrainingError
@@ -85,7 +86,8 @@ class Reinforcing(Guarded):
                 groups.append((self.told[name], [seed]))
         model = self.accelerator.unwrap_model(self.model)  # type: ignore[attr-defined]
         with self.accelerator.autocast():  # type: ignore[attr-defined]
-            drawn = draw(model, [told for told, _ in groups], [seeds for _, seeds in groups], self.chosen)
+            drawn = draw(model, [told for told, _ in groups], [seeds for _, seeds in groups], self.chosen,
+                         rows_at_once=self.rules.engine.rows_at_once)  # fmt: skip
         return [ids for of_prompt in drawn for ids in of_prompt]
 
     def _see(self, written: Sequence[Sequence[int]]) -> None:
@@ -98,6 +100,11 @@ class Reinforcing(Guarded):
                 "none is ever finished; raise rlhf.max_answer_tokens, or tune on demonstrations that end first"
             )
 
+    def _prepare_inputs(self, *args: Any, **kwargs: Any) -> Any:
+        """As TRL does, but the answers to a prompt stay together in a micro-batch, which then reads the prompt once."""
+        with shuffled_by_group(self.num_generations):  # type: ignore[attr-defined]
+            return super()._prepare_inputs(*args, **kwargs)  # type: ignore[misc]
+
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self._names = [row["prompt_id"] for row in inputs]
         self._read.clear()
@@ -105,10 +112,12 @@ class Reinforcing(Guarded):
         n = len(inputs)
         output["place"] = torch.arange(n, device=output["completion_ids"].device)
         step = self.state.global_step + 1  # type: ignore[attr-defined]
+        weights = {mark.name: float(w) for mark, w in zip(self._all(), self.reward_weights, strict=True)}
         self.rollouts.drawn(
             [
                 {"step": step, "prompt_id": name, "answer": self._texts[i]}
                 | {f"reward/{mark}": scores[i] for mark, scores in self._scores.items()}
+                | {"reward": sum(weights[mark] * scores[i] for mark, scores in self._scores.items())}
                 for i, name in enumerate(self._names)
             ]
         )
@@ -132,10 +141,12 @@ class Reinforcing(Guarded):
                     f"step {step}: reward {name}: {bad} of {len(scores)} scores are no numbers; stopped"
                 )
             self._constant[name] = self._constant[name] + 1 if max(scores) - min(scores) < 1e-9 else 0
-        if all(n >= STILL for n in self._constant.values()):
+        still = [name for name, n in self._constant.items() if n >= STILL]
+        resting = {mark.name for mark in self._all() if mark.may_rest}
+        if still and (set(still) - resting or len(still) == len(self._constant)):
             raise TrainingError(
-                f"step {step}: reward {' and '.join(self._constant)}: every answer of the last {STILL} steps has the "
-                "same score, so there is nothing to learn from; look at what the reward reads, or raise temperature"
+                f"step {step}: reward {' and '.join(still)}: every answer of the last {STILL} steps has the same "
+                "score, so there is nothing to learn from; look at what the reward reads, or raise temperature"
             )
         if self.cost is not None:
             mean = sum(self._scores[self.cost.name]) / len(known)
@@ -193,6 +204,35 @@ class GroupRelative(Reinforcing, GRPOTrainer):  # type: ignore[misc]
 
 class LeaveOneOut(Reinforcing, RLOOTrainer):  # type: ignore[misc]
     """RLOO."""
+
+
+@contextmanager
+def shuffled_by_group(size: int) -> Iterator[None]:
+    """While it is open TRL's shuffle of a generation moves whole groups of `size` rows.
+
+    A step takes all of a generation, so which rows share a micro-batch changes neither loss nor gradient.
+    """
+    theirs = grpo_trainer.shuffle_sequence_dict
+
+    def shuffle(rows: dict[str, Any]) -> dict[str, Any]:
+        n = next(len(value) for value in rows.values() if value is not None and getattr(value, "ndim", 1) > 0)
+        order = (torch.randperm(n // size)[:, None] * size + torch.arange(size)).flatten()
+        return {name: _permuted(value, order) for name, value in rows.items()}
+
+    for module in (grpo_trainer, rloo_trainer):
+        module.shuffle_sequence_dict = shuffle
+    try:
+        yield
+    finally:
+        for module in (grpo_trainer, rloo_trainer):
+            module.shuffle_sequence_dict = theirs
+
+
+def _permuted(value: Any, order: torch.Tensor) -> Any:
+    """Rows in another order; what stands for the whole batch stays."""
+    if isinstance(value, torch.Tensor):
+        return value[order.to(value.device)] if value.ndim else value
+    return [value[i] for i in order] if isinstance(value, list) else value
 
 
 def _kl(now: torch.Tensor, before: torch.Tensor, mask: torch.Tensor) -> list[float]:

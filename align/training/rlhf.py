@@ -88,6 +88,7 @@ def said(name: str, watching: Watching) -> str:
         "tokens": "length in tokens",
         "refused": "share of refusals of what is not harmful",
         "likeness": "likeness of two answers",
+        "distinct": "sameness of an answer's words",
     }[name]
     return (
         f"watch at step {found.step}: the {what} has grown by {found.fall:.3f} (standard error {found.error:.3f}) "
@@ -137,6 +138,8 @@ def rlhf(
     most = min(config.max_tokens, context(policy)) - config.max_answer_tokens
     told, n_long = tell(learnt, chat, most=most)
     looked_at, _ = tell(watched, chat, most=most)
+    if not watched and config.watch.by != "none":
+        workshop.note(f"nothing is watched: {len(prompts)} prompts are too few to keep a fifth of them from training")
     per_step = config.batch_size // config.samples_per_prompt
     if len(told) < per_step:
         raise RecordError(
@@ -155,9 +158,10 @@ def rlhf(
     trainer.reward_weights = torch.tensor([mark.weight for mark in marks] + ([-trainer.price] if cost else []))
     trainer.begin()
     if adapter is None:
-        trainer.looked_back_at = trainer.ref_model or load_model(model, dtype="float32", attention="sdpa").eval()
+        kept = load_model(model, dtype="float32", attention="sdpa") if trainer.ref_model is None else trainer.ref_model
+        trainer.looked_back_at = kept.to(trainer.accelerator.device).eval()
     for one in (trainer.model, trainer.ref_model):
-        why = None if one is None else pack_in_place(one, temperature=config.temperature)
+        why = pack_in_place(one, temperature=config.temperature) if one is not None and config.packed else None
         if isinstance(why, str):
             workshop.note(f"log-probabilities are computed as TRL does, padded: {why}")
     workshop.note(f"answers are drawn by {DRAWN_BY[config.engine.name]}; KL by k3 in GRPO's loss, k1 in RLOO's")
@@ -179,9 +183,9 @@ def rlhf(
     summary |= loop.told(merged)
     if cost is not None:
         summary["price"] = trainer.price
-    summary["rollouts"] = write_parquet(
-        list(trainer.rollouts.rows(upto=trainer.state.global_step)), out / "rollouts.parquet", most=config.rollouts_kept
-    )
+    asked = {one.prompt.id: [m.model_dump(exclude_none=True) for m in one.prompt.messages] for one in told}
+    rows = [{**row, "prompt": asked[row["prompt_id"]]} for row in trainer.rollouts.rows(upto=trainer.state.global_step)]
+    summary["rollouts"] = write_parquet(rows, out / "rollouts.parquet", most=config.rollouts_kept)
     loop.write_summary(out, summary)
 
 
@@ -252,6 +256,9 @@ def made(
         "beta": config.beta,
         "num_iterations": config.iterations,
         "epsilon": config.epsilon,
+        "mask_truncated_completions": not config.learn_from_cut,
+        # a run goes on where answers are drawn anew, never between two updates on the same ones
+        "save_steps": math.ceil(config.checkpoint_every / config.iterations) * config.iterations,
         "disable_dropout": True,
         "remove_unused_columns": False,
         **drawn_by_vllm(config),
@@ -265,9 +272,9 @@ def made(
     }
     if config.algorithm == "rloo":
         return LeaveOneOut(args=RLOOConfig(**shared), **made_of)
-    return GroupRelative(
-        args=GRPOConfig(scale_rewards=config.scale_rewards, loss_type=config.loss, **shared), **made_of
-    )
+    own = {"scale_rewards": config.scale_rewards, "loss_type": config.loss}
+    settings = GRPOConfig(**own, multi_objective_aggregation=config.aggregate, **shared)
+    return GroupRelative(args=settings, **made_of)
 
 
 def _unnamed(**_: Any) -> list[float]:

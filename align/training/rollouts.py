@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from align.models.chat import Chat
 from align.models.sampling import Draw, answers
 from align.models.trees import Group, answer_logps, supported
 from align.ports import Mark
-from align.preference.overoptimisation import Alarm, Look, alarm, self_similarity
+from align.preference.overoptimisation import Alarm, Look, alarm, distinct, self_similarity
 from align.records import Prompt
 from align.store import jsonl
 
@@ -38,12 +39,14 @@ class Told:
     ids: tuple[int, ...]
 
 
-def draw(model: Any, told: Sequence[Told], seeds: Sequence[Sequence[int]], chosen: Draw) -> Drawn:
+def draw(
+    model: Any, told: Sequence[Told], seeds: Sequence[Sequence[int]], chosen: Draw, *, rows_at_once: int = 32
+) -> Drawn:
     """Answers of the model as it stands, one a seed."""
     was = model.training
     model.eval()
     found: Drawn = [[] for _ in told]
-    rows = max(32, max(map(len, seeds)))
+    rows = max(rows_at_once, max(map(len, seeds)))
     for i, written in answers(model, [list(t.ids) for t in told], seeds, chosen, rows_at_once=rows):
         found[i] = written
     model.train(was)
@@ -60,7 +63,9 @@ def marked(marks: Iterable[Mark], prompts: Sequence[Prompt], texts: Sequence[str
     found = {}
     for mark in marks:
         low, high = mark.clip or (-float("inf"), float("inf"))
-        found[mark.name] = [min(max(float(x), low), high) if x == x else x for x in mark.score(prompts, texts)]
+        scores = [float(x) for x in mark.score(prompts, texts)]
+        # what is no number stays none, whatever the bounds
+        found[mark.name] = [min(max(x, low), high) if math.isfinite(x) else x for x in scores]
     return found
 
 
@@ -97,7 +102,7 @@ class Watching:
     def look(self, model: Any, reference: AbstractContextManager[Any], step: int, ends: frozenset[int]) -> None:
         """Two answers to each prompt, by the same seeds at each look."""
         seeds = [[seed_of(self.seed, "watch", t.prompt.id, k) for k in (0, 1)] for t in self.told]
-        drawn = draw(model, self.told, seeds, self.chosen)
+        drawn = draw(model, self.told, seeds, self.chosen, rows_at_once=self.config.engine.rows_at_once)
         prompts = [t.prompt for t in self.told for _ in (0, 1)]
         texts = [self.decode(ids) for of_prompt in drawn for ids in of_prompt]
         scores = marked(self.marks, prompts, texts)
@@ -116,6 +121,8 @@ class Watching:
                 "refused": fmean(refuses(text) for text in texts[at]),
                 "harmful": self.told[i].prompt.meta.get("kind") in HARMFUL,
                 "likeness": self_similarity(texts[at]),
+                # none where neither answer has two words
+                "distinct": number_or_none(distinct(texts[at])),
                 "unfinished": fmean(not ids or ids[-1] not in ends for ids in of_prompt),
             }
             self.rows.append(row)
@@ -134,15 +141,19 @@ class Watching:
     def summary(self, step: int) -> dict[str, Any]:
         """The means of one look."""
         rows = self.of(step)
-        names = ("proxy", "held_out", "kl", "tokens", "refused", "likeness", "unfinished")
-        return {name: fmean(row[name] for row in rows) for name in names if rows[0][name] is not None}
+        names = ("proxy", "held_out", "kl", "tokens", "refused", "likeness", "distinct", "unfinished")
+        known = {name: [row[name] for row in rows if row[name] is not None] for name in names}
+        return {name: fmean(values) for name, values in known.items() if values}
 
     def looks(self, field: str = "held_out", sign: float = 1.0) -> list[Look]:
         """Every look, with `field` in the place of the held-out reward."""
         found = []
+        # the same prompts at each look: a field that none has at one of them says nothing of it at the others
+        missing = {row["prompt_id"] for row in self.rows if field != "held_out" and row[field] is None}
         for step in self.steps:
             # to decline what is harmful is what people want: only other refusals are watched
-            rows = [row for row in self.of(step) if field != "refused" or not row["harmful"]]
+            rows = [row for row in self.of(step)
+                    if row["prompt_id"] not in missing and not (field == "refused" and row["harmful"])]  # fmt: skip
             if not rows:
                 continue
             values = tuple(sign * row[field] for row in rows) if rows[0][field] is not None else ()
@@ -155,41 +166,47 @@ class Watching:
         return max(self.steps, key=lambda step: fmean(row[field] for row in self.of(step)))
 
     def _judge(self, step: int) -> None:
-        """The same rule for the held-out reward, and for length, refusals and likeness growing."""
+        """The same rule for the held-out reward; for length, refusals and likeness growing; for variety falling."""
         upto = [look for look in self.looks() if look.step <= step]
         if (found := alarm(upto, self.config.watch.standard_errors)) is not None:
             self.alarms.setdefault("held_out", found)
-        for name in ("tokens", "refused", "likeness"):
-            first_and_last = [look for look in self.looks(name, -1.0) if look.step in (self.steps[0], step)]
+        for name, sign in (("tokens", -1.0), ("refused", -1.0), ("likeness", -1.0), ("distinct", 1.0)):
+            first_and_last = [look for look in self.looks(name, sign) if look.step in (self.steps[0], step)]
             if (found := alarm(first_and_last, self.config.watch.standard_errors)) is not None:
                 self.alarms.setdefault(name, found)
 
     def _kl(self, model: Any, reference: AbstractContextManager[Any], drawn: Drawn) -> list[float]:
-        """log π - log π_ref of each answer, in nats: the k1 estimate of KL(policy ‖ reference)."""
+        """log π - log π_ref of each answer, in nats, at the temperature it was drawn at: the k1 estimate of
+        KL(policy ‖ reference)."""
         groups = [Group(t.ids, tuple(map(tuple, of))) for t, of in zip(self.told, drawn, strict=True)]
-        now = sums(model, groups)
+        now = sums(model, groups, self.chosen.temperature)
         with reference as ref:
-            before = sums(ref, groups)
+            before = sums(ref, groups, self.chosen.temperature)
         return [a - b for a, b in zip(now, before, strict=True)]
 
     def close(self) -> None:
         self._journal.close()
 
 
-def sums(model: Any, groups: Sequence[Group]) -> list[float]:
+def number_or_none(value: float) -> float | None:
+    """NaN has no place in a file of JSON."""
+    return value if value == value else None
+
+
+def sums(model: Any, groups: Sequence[Group], temperature: float = 1.0) -> list[float]:
     """Nats of each answer, group by group; an empty answer has 0."""
     was = model.training
     model.eval()
     filled = [Group(g.prompt, tuple(a for a in g.answers if a)) for g in groups]
     used = [g for g in filled if g.answers]
     if supported(model):
-        found = iter(answer_logps(model, used).sums)
+        found = iter(answer_logps(model, used, temperature=temperature).sums)
         values = {id(g): next(found) for g in used}
     else:
         from align.models.logp import token_logps
 
         rows = {id(g): [([*g.prompt, *a], len(g.prompt)) for a in g.answers] for g in used}
-        values = {key: token_logps(model, some) for key, some in rows.items()}
+        values = {key: token_logps(model, some, temperature=temperature) for key, some in rows.items()}
     model.train(was)
     out = []
     for group, kept in zip(groups, filled, strict=True):

@@ -14,7 +14,17 @@ from tests.cli.conftest import Align
 from tests.runner.conftest import Place
 
 ROWS = [
-    {"step": step, "prompt_id": f"p{i}" * 8, "answer": f"answer {step}.{i}", "reward/model": float(i), "kl": 0.5 * step}
+    {
+        "step": step,
+        "prompt_id": f"p{i}" * 8,
+        "prompt": [{"role": "user", "content": f"question {i}"}],
+        "answer": f"answer {step}.{i}",
+        "reward/model": float(i),
+        # the length of an answer counts against it here
+        "reward/length": -9.0 * i,
+        "reward": float(i),
+        "kl": 0.5 * step,
+    }
     for step in (1, 2)
     for i in range(3)
 ]
@@ -25,7 +35,7 @@ def test_the_last_and_best_rewarded_come_first(tmp_path: Path) -> None:
     found = rollouts.last(tmp_path, 4)
     assert [row["answer"] for row in found] == ["answer 2.2", "answer 2.1", "answer 2.0", "answer 1.2"]
     text = rollouts.told(found)
-    assert "step 2  prompt p2p2p2p2p2p2  model 2.000  KL +1.00 nats\n  'answer 2.2'" in text
+    assert "step 2  reward 2.000 (model 2.000, length -18.000)  KL +1.00 nats\n  'question 2'\n  → 'answer 2.2'" in text
 
 
 def test_an_artifact_without_any_says_so(tmp_path: Path, made: Place, align: Align) -> None:

@@ -52,6 +52,17 @@ def test_a_run_that_learnt_its_reward_instead(tmp_path: Path) -> None:
     assert "Gao et al.'s curve" in text
 
 
+def test_the_best_of_n_stands_beside_it_with_what_it_costs(tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    told = {"n_most": 8, "reward_of_kept": 1.25, "reward_of_all": 0.5, "kl_at_most": 1.2044}
+    jsonl.write(tmp_path / "best" / "summary.json", [told])
+    best = StepView("answers/best_of_n", "best_of", tmp_path / "best", {"stage": "best_of"})
+    found = drift(made(tmp_path / "a", turns=False), best)
+    assert found is not None
+    assert "the best of 8 answers by the same reward model scores 1.250" in found.sentences[-1]
+    assert "at no more than 1.20 nats" in found.sentences[-1]
+
+
 def test_a_run_that_nobody_judged_says_so(tmp_path: Path) -> None:
     found = drift(made(tmp_path / "a", turns=True, judged=False))
     assert found is not None

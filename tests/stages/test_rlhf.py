@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,16 @@ def test_a_function_that_fails_is_named(tmp_path: Path) -> None:
         rlhf.imported("tests.stages.test_rlhf:nothing")
 
 
+def test_a_function_of_the_folder_one_stands_in_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path not in ("", str(Path.cwd()))])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reward_of_this_folder.py").write_text("def fine(messages, answer):\n    return 2.0\n")
+    term = Term(function="reward_of_this_folder:fine")
+    assert term.keyed()["source"]
+    assert rlhf.imported(str(term.function))([], "x") == 2.0
+    monkeypatch.delitem(sys.modules, "reward_of_this_folder")
+
+
 def test_a_changed_function_is_another_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     module = tmp_path / "my_reward_for_keys.py"
@@ -198,7 +209,14 @@ def test_the_stages_reward_model_is_needed_where_it_is_named(tmp_path: Path) -> 
 @pytest.mark.parametrize(("bad", "said"), [
     ({"rewards": [{"rule": "length", "model": "stage"}]}, "exactly one of"),
     ({"rewards": [{"rule": "format"}]}, "belongs to `rule: format`"),
-    ({"rewards": [{"rule": "length"}, {"rule": "length"}]}, "two rewards are called 'length'"),
+    ({"rewards": [{"rule": "length"}, {"rule": "length"}]}, "are called 'length'; give each a `name`"),
+    ({"rewards": [{"model": "stage"}], "cost": {"cost": {"model": "/rm"}, "budget": 0}}, "are called 'reward_model'"),
+    ({"cost": {"cost": {"rule": "length", "weight": 2}, "budget": 0}}, "its weight is learnt"),
+    ({"rewards": [{"hub": "some/reward"}]}, "belongs to `hub`, which needs it"),
+    ({"keep": {"kl": 0.1}}, "leave `keep` out"),
+    ({"eval_every": 3}, "use watch.every"),
+    ({"algorithm": "rloo", "loss": "grpo"}, "loss: `rloo` would ignore it"),
+    ({"algorithm": "rloo", "scale_rewards": "none"}, "scale_rewards: `rloo` would ignore it"),
     ({"rewards": []}, "at least one reward"),
     ({"rewards": [{"url": "http://127.0.0.1:1"}]}, "say which reward model answers there"),
     ({"batch_size": 10, "samples_per_prompt": 4}, "not a multiple of samples_per_prompt"),

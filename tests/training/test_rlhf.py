@@ -16,6 +16,7 @@ from align.models.trees import Group
 from align.ports import Mark
 from align.records import Prompt
 from align.store import jsonl
+from align.training.reinforcing import GroupRelative
 from align.training.rollouts import Told, Watching, draw, sums
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import Place, World, digests, killed, question
@@ -107,9 +108,13 @@ def test_an_adapter_is_its_own_reference_when_off(speaker: World, tmp_path: Path
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
 
 
-@pytest.mark.parametrize("after", [3, 7])
-def test_a_killed_run_ends_as_one_that_was_not(after: int, speaker: World, tmp_path: Path) -> None:
-    knobs = {"checkpoint_every": 4, "steps": 8}
+@pytest.mark.parametrize(
+    ("after", "knobs"), [(3, {}), (7, {}), (5, {"iterations": 2, "checkpoint_every": 3, "micro_batch_size": 8})]
+)
+def test_a_killed_run_ends_as_one_that_was_not(
+    after: int, knobs: dict[str, Any], speaker: World, tmp_path: Path
+) -> None:
+    knobs = {"checkpoint_every": 4, "steps": 8, **knobs}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     tuned(speaker, whole, **knobs)
     assert killed(lambda: tuned(speaker, parts, place=Place(parts / "work", dies=("rlhf", after)), **knobs) and None)
@@ -159,6 +164,30 @@ def test_a_reward_that_is_no_number_or_says_nothing_stops_the_run(speaker: World
     still = Mark("still", lambda _, answers: [1.0 for _ in answers])
     with pytest.raises(TrainingError, match="reward still: every answer of the last 3 steps has the same score"):
         tuned(speaker, tmp_path / "still", marks=[still])
+    with pytest.raises(TrainingError, match="reward still: every answer of the last 3 steps"):
+        tuned(speaker, tmp_path / "beside", marks=[VOWELS, still])
+    rule = Mark("rule", lambda _, answers: [1.0 for _ in answers], may_rest=True)
+    tuned(speaker, tmp_path / "rule", marks=[VOWELS, rule], steps=4)
+
+
+def test_answers_to_a_prompt_stay_together_in_a_micro_batch(
+    speaker: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    theirs = GroupRelative.compute_loss
+
+    def watched(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.append([str(ids.tolist()) for ids in inputs["prompt_ids"]])
+        return theirs(self, model, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(GroupRelative, "compute_loss", watched)
+    tuned(speaker, tmp_path, micro_batch_size=4, steps=3)
+    assert len(seen) == 3 * 4
+    assert all(len(set(prompts)) == 1 for prompts in seen)
+    whole = tuned(speaker, tmp_path / "whole", steps=3)
+    parts = [row for _, row in jsonl.rows(tmp_path / "log.jsonl")]
+    losses = [[row["loss"] for row in log if "loss" in row] for log in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], abs=2e-5)
 
 
 def test_answers_that_never_end_stop_the_run(speaker: World, tmp_path: Path) -> None:
@@ -216,7 +245,8 @@ def test_on_a_cpu_vllm_is_refused_before_anything_is_made(
 
 @pytest.mark.parametrize("harmful", [True, False])
 def test_declining_more_is_an_alarm_but_for_what_is_harmful(harmful: bool, tmp_path: Path) -> None:
-    same = {"answers": ["a"], "held_out": None, "kl": 0.1, "tokens": 5.0, "likeness": 0.1, "unfinished": 0.0}
+    same = {"answers": ["a"], "held_out": None, "kl": 0.1, "tokens": 5.0, "likeness": 0.1, "unfinished": 0.0,
+            "distinct": None}  # fmt: skip
     rows = [
         {**same, "step": step, "prompt_id": str(i), "proxy": step + i / 9, "harmful": harmful,
          "refused": float(step > 0 and i % 4 > 0)}

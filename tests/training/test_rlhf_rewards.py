@@ -86,6 +86,10 @@ def test_one_answer_has_one_score_in_training_on_a_file_and_in_the_rollouts(
     on_file = [json.loads(line)["scores"][0] for line in capsys.readouterr().out.splitlines()]
     assert on_file == pytest.approx(drawn, abs=1e-5)
 
+    # under another number format too, as in the looks at a policy that trains in it
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert list(rewarder.reward(talks)) == pytest.approx(drawn, abs=1e-5)
+
     # and by transformers alone, with the judge's own tokenizer and template
     model = AutoModelForSequenceClassification.from_pretrained(judge / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(judge / "model")
