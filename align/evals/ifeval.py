@@ -89,7 +89,7 @@ INSTRUMENT = Instrument(
         Metric("instruction_loose", "higher", "share", "the same, of the most favourable of eight readings"),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct before and after DPO, 20 of 541 prompts; GPT-4's published answers",
     published=Published(
         title="IFEval (Zhou et al. 2023)",
         origin="github.com/google-research/google-research, instruction_following_eval/data/input_data.jsonl",

@@ -24,7 +24,7 @@ from align.testbed.world import make_world
 from align.training.trainer import TransformersTrainer
 from tests.workshop import TestTools
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 RUNTIME = RuntimeConfig(device="cpu", dtype="bfloat16", threads=1)
 SCRATCH = Scratch(
