@@ -7,6 +7,7 @@ the one task that died with it. Which worker draws an answer decides nothing in 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -96,9 +97,11 @@ class RaySampler:
         if not ray.is_initialized():
             cpus = max(1, round(self.ray.workers * self.ray.cpus_per_worker))
             local = {"num_cpus": cpus, "object_store_memory": 100 * 2**20} if self.ray.address is None else {}
+            if self.ray.address is not None:
+                _reached(self.ray.address)
             try:
                 ray.init(address=self.ray.address, include_dashboard=False, log_to_driver=False, **local)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
                 raise BackendError(
                     f"runtime.ray.address: no Ray cluster answers at {self.ray.address}: {str(error)[:200]}"
                 ) from error
@@ -131,3 +134,14 @@ class RaySampler:
         self._actors = []
         if self._ours:
             ray.shutdown()
+
+
+def _reached(address: str) -> None:
+    """BackendError where nothing listens at HOST:PORT: Ray itself would wait for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto`: Ray says at once that it knows of none
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise BackendError(f"runtime.ray.address: no Ray cluster answers at {address}: {error}") from error

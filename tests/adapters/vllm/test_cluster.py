@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,5 +65,7 @@ def test_a_cluster_that_is_not_there_is_named(models: Models) -> None:
     config = GenerateStep.model_validate({"engine": "transformers"})
     ray = RayConfig(address="127.0.0.1:1", workers=1)
     engine = RaySampler("transformers", Path(models.base), config, RUNTIME, ray)
+    begun = time.monotonic()
     with pytest.raises(BackendError, match=r"no Ray cluster answers at 127\.0\.0\.1:1"):
         list(engine.sample(asked(1), WARM))
+    assert time.monotonic() - begun < 30, "Ray alone would wait for minutes"
