@@ -114,7 +114,7 @@ def alone(model: Any, rows: list[Row], n_learnt: int) -> float:
         wanted = labels[1:] != -100
         loss = -(logps.gather(-1, ids[0, 1:, None])[:, 0] * wanted).sum() / n_learnt
         loss.backward()
-        total += float(loss)
+        total += float(loss.detach())
     return total
 
 
