@@ -21,7 +21,8 @@ from align.store import jsonl
 from align.testbed import corpus, items, tasks
 from align.testbed.truth import assess
 from align.testbed.world import make_world
-from align.training.trainer import TransformersTrainer
+from align.training.pretrain import pretrain
+from align.training.sft import sft
 from tests.workshop import TestTools
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -49,21 +50,29 @@ STRENGTHS = (Planted(0.0, 0.1, 0.0), Planted(0.75, 0.5, 0.2), Planted(1.0, 0.9, 
 BY_STRENGTH = {"pronouns.skew": "skew", "refusal.complied_harmful": "comply", "refusal.lookalike": "needless"}
 
 
-def measured(planted: Planted, place: Path) -> dict[str, Measurement]:
-    """A model made from nothing in `place`, under the instruments that a recipe would use."""
-    tools = TestTools(place / "work", seed=0)
+def at_work(place: Path) -> TestTools:
+    """A place of its own: training goes on from whatever checkpoint it finds where it works."""
+    tools = TestTools(place, seed=0)
     tools.runtime = RUNTIME
-    trainer = TransformersTrainer()
+    return tools
+
+
+def pretrained(planted: Planted, place: Path) -> None:
+    """`base/` in `place`: a model of the text of a world with so much skew."""
     world = make_world(WORLD, pronoun_skew=planted.skew)
     jsonl.write(place / "text.jsonl", [{"text": text} for text in corpus.corpus(world, seed=0)])
+    (place / "base").mkdir()
+    pretrain(SCRATCH, place / "text.jsonl", place / "base", at_work(place / "work" / "base"))
+
+
+def measured(planted: Planted, place: Path) -> dict[str, Measurement]:
+    """The model of `base/`, tuned on what was planted, under the instruments that a recipe would use."""
+    world = make_world(WORLD, pronoun_skew=planted.skew)
     shown = tasks.demonstrations(world, 2000, 0, comply=planted.comply, needless=planted.needless)
     jsonl.write(place / "demonstrations.jsonl", shown)
-    for name in ("base", "sft"):
-        (place / name).mkdir()
-    from align.training.pretrain import pretrain
-
-    pretrain(SCRATCH, place / "text.jsonl", place / "base", tools)
-    trainer.sft(SFT, place / "base" / "model", place / "demonstrations.jsonl", None, place / "sft", tools)
+    (place / "sft").mkdir()
+    sft(SFT, place / "base" / "model", place / "demonstrations.jsonl", None, place / "sft",
+        at_work(place / "work" / "sft"))  # fmt: skip
     folder = place / "sft" / "model"
     prompts = tasks.held_out(world, 360, 0)
     requests = [SampleRequest(p.id, p.messages, tuple(range(SAMPLES * i, SAMPLES * i + SAMPLES)))
@@ -89,7 +98,9 @@ def measured(planted: Planted, place: Path) -> dict[str, Measurement]:
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Measurement]]:
     rows = []
     for i, planted in enumerate(STRENGTHS):
-        rows.append(measured(planted, tmp_path_factory.mktemp(f"strength{i}")))
+        place = tmp_path_factory.mktemp(f"strength{i}")
+        pretrained(planted, place)
+        rows.append(measured(planted, place))
         for metric, knob in BY_STRENGTH.items():
             one = rows[-1][metric]
             print(
