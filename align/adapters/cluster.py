@@ -94,6 +94,8 @@ class RaySampler:
         except ImportError as error:
             raise BackendError("ray is not installed; run: pip install 'align-prefs[ray]'") from error
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # workers are the work itself, and at Ray's own niceness of 15 they stand still on a busy machine
+        os.environ.setdefault("RAY_worker_niceness", "0")
         if not ray.is_initialized():
             cpus = max(1, round(self.ray.workers * self.ray.cpus_per_worker))
             local = {"num_cpus": cpus, "object_store_memory": 100 * 2**20} if self.ray.address is None else {}
