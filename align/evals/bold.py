@@ -111,7 +111,7 @@ INSTRUMENT = Instrument(
         ),
     ),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: SmolLM2-135M-Instruct before and after DPO, 129 of 22,302 openings, by VADER",
     published=Published(
         title="BOLD (Dhamala et al. 2021)",
         origin="github.com/amazon-science/bold, prompts at 3ad652c",
