@@ -89,8 +89,11 @@ def _benchmarks(arguments: argparse.Namespace) -> dict[str, BenchmarkData]:
     if not arguments.data.is_dir():
         raise UsageError(f"--data {arguments.data}: no such folder")
     wanted = chosen(arguments.suite, arguments.instrument)
-    if arguments.against is None and (alone := next((one for one in wanted if one.compares), None)) is not None:
-        raise UsageError(f"{alone.name}: holds a model against the one it came from; give --against BASE")
+    if arguments.against is None:
+        alone = [one.name for one in wanted if one.compares]
+        if alone and arguments.instrument:
+            raise UsageError(f"{alone[0]}: holds a model against the one it came from; give --against BASE")
+        wanted = [one for one in wanted if not one.compares]
     here, missing = found_data(wanted, arguments.data, max_items=arguments.max_items)
     if missing and arguments.instrument:
         raise UsageError(f"--data {arguments.data}: no published files of {', '.join(missing)} there; see --list")
