@@ -29,7 +29,9 @@ HELD = tuple(name for name in FAMILIES if name not in ("mistral", "gpt_oss"))
 """21 families, Mistral with its window; with seven losses that is 147 cells."""
 SETTINGS = ((False, 1, False), (False, 3, True), (True, 1, True), (True, 3, False))
 """(LoRA, micro-batches, checkpointing), in which every two values of two settings meet."""
-EXACT = {"gpt2": 1e-12}
+EXACT = {"gpt2": 1e-12, "gemma2": 5e-5}
+"""GPT-2's pass really is float64. Gemma 2's softmax and soft-caps stay float32 in the midst of float64, which adapters
+drawn at random blow up to 1.9e-5 in 6 of its 120 cells; the middle one is at 5.5e-7."""
 Cell = tuple[str, str, bool, int, bool]
 
 
@@ -136,7 +138,11 @@ def check(trainer: Tokens, cell: Cell) -> float:
     assert tree_gradients.keys() == gradients.keys()
     norm = sum(float(g.double().square().sum()) for g in gradients.values()) ** 0.5
     apart = sum(float((tree_gradients[n] - g).double().square().sum()) for n, g in gradients.items()) ** 0.5
-    assert norm > 0
+    if norm == 0:
+        # every pair lies beyond the hinge: nothing is learnt, on either side
+        assert loss == "hinge", cell
+        assert apart == 0
+        return 0.0
     assert apart <= tolerance * norm, f"gradients are {apart / norm:.1e} apart"
     return apart / norm
 
