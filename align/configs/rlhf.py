@@ -108,8 +108,7 @@ class Watch(Config):
     testbed's truth. `auto` takes the testbed's truth where there is one, else a second model."""
     prompts: int = Field(128, ge=8)
     """Prompts, at most, that are kept from training to be answered twice at each look, and never more than a fifth of
-    all. The fewer, the larger the fall that can be told from noise: with 128, about a fifth of the standard deviation
-    of what answers are worth."""
+    all. The fewer, the larger the fall that can be told from noise."""
     every: int | None = Field(None, ge=1)
     """Steps between looks; by default a tenth of the run."""
     standard_errors: float = Field(2.5, gt=0, le=10)

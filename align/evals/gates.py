@@ -88,14 +88,23 @@ def in_error(line: GateVerdict, why: str) -> GateVerdict:
     return line.model_copy(update={"verdict": "error", "why": why})
 
 
+def _sides(margin: Margin, against: str, results: Results) -> tuple[list[ItemScore], list[ItemScore]] | str:
+    """The rows of the model and of its comparator, in the line's clusters; or why there is nothing to compare."""
+    models = (margin.model, against)
+    if problem := _missing(margin.metric, models, results) or _same(*models, results):
+        return problem
+    instrument, name = margin.metric.split(".", 1)
+    new, old = (_clustered(results[model, instrument].of(name), margin.cluster) for model in models)
+    return new, old
+
+
 def _no_worse(margin: Margin, bound: float, config: GateConfig, results: Results) -> GateVerdict:
     against = margin.against or "sft"
     say = Speaker(margin.metric, margin.model, against, bound)
-    missing = _missing(margin.metric, (margin.model, against), results) or _same(margin.model, against, results)
-    if missing:
-        return say("error", missing)
-    instrument, name = margin.metric.split(".", 1)
-    new, old = (_clustered(results[model, instrument].of(name), margin.cluster) for model in (margin.model, against))
+    sides = _sides(margin, against, results)
+    if isinstance(sides, str):
+        return say("error", sides)
+    new, old = sides
     alpha = margin.alpha or config.alpha
     pair = paired(_metric(margin, results), new, old, level=1 - 2 * alpha)
     problem = _uncovered(pair.difference, pair.n_unscored, margin, config)
@@ -125,11 +134,10 @@ def _no_larger(margin: Margin, bound: float, config: GateConfig, results: Result
     """
     against = margin.against or "sft"
     say = Speaker(margin.metric, margin.model, against, bound)
-    missing = _missing(margin.metric, (margin.model, against), results) or _same(margin.model, against, results)
-    if missing:
-        return say("error", missing)
-    instrument, name = margin.metric.split(".", 1)
-    new, old = (_clustered(results[model, instrument].of(name), margin.cluster) for model in (margin.model, against))
+    sides = _sides(margin, against, results)
+    if isinstance(sides, str):
+        return say("error", sides)
+    new, old = sides
     metric, alpha = _metric(margin, results), margin.alpha or config.alpha
     before = summary.estimate(metric, old)
     if isinstance(before, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from align.adapters.reward import TransformersRewarder
 from align.adapters.reward_http import HttpRewarder
 from align.cli import main
-from align.configs import LoRA, ModelConfig, RewardConfig, RLHFConfig, RuntimeConfig, Scratch
-from align.errors import BackendError
+from align.configs import LoRA, ModelConfig, RewardConfig, RLHFConfig, RuntimeConfig, Scratch, Term
+from align.errors import BackendError, ModelError
 from align.ports import Mark
 from align.records import Message, Preference, Prompt
+from align.runner.console import Console
 from align.runner.reward_server import serving
-from align.stages.rlhf import by_model
+from align.runner.toolbox import Toolbox
+from align.stages.rlhf import by_model, mark
 from align.store import jsonl
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import TINY, Place, World, digests, question
@@ -99,6 +102,24 @@ def test_one_answer_has_one_score_in_training_on_a_file_and_in_the_rollouts(
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         with torch.no_grad():
             assert float(model(ids).logits[0, 0]) == pytest.approx(score, abs=1e-5)
+
+
+def test_a_hub_reward_model_is_taken_at_its_commit_from_the_local_cache(
+    judge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    place = tmp_path / "hub" / "models--some--reward"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text(commit)
+    shutil.copytree(judge / "model", place / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    tools = Toolbox("rlhf", seed=0, runtime=RUNTIME, work=tmp_path / "work", console=Console(quiet=True))
+    answers = ["Ada lives in Paris.", "I do not know."]
+    found = mark(Term(hub="some/reward", revision=commit), None, tools).score(PROMPTS[:2], answers)
+    assert found == by_model(TransformersRewarder(judge / "model", RUNTIME), PROMPTS[:2], answers)
+    with pytest.raises(ModelError, match="some/reward@ffffffff: not in the local cache"):
+        mark(Term(hub="some/reward", revision="f" * 40), None, tools)
 
 
 def test_a_reward_endpoint_that_dies_costs_no_more_than_the_step(judge: Path, world: World, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from align.adapters.argilla.book import Answer
 from align.adapters.argilla.settings import CHOICES, FLAG, FLAGS, PREFERENCE
@@ -24,17 +25,10 @@ def judged(answer: Answer, comparison: Comparison, *, annotator: str, provenance
     first, second = comparison.candidate_ids
     groups = {"a": ((first,), (second,)), "b": ((second,), (first,))}.get(choice, ((first, second),))
     return Judgment(
-        comparison_id=comparison.id,
-        pair_id=comparison.pair_id,
-        prompt_id=comparison.prompt_id,
-        candidate_ids=comparison.candidate_ids,
-        annotator=annotator,
-        provenance=provenance,
+        **_asked(answer, comparison, annotator, provenance),
         verdict=Ordering(groups=groups, both_bad=choice == "both_bad"),
         strength=strength,
-        rationale=_text(answer.values.get("rationale")),
         correction=_text(answer.values.get("correction")),
-        created_at=moment(answer.updated),
     )
 
 
@@ -46,16 +40,23 @@ def _flagged(answer: Answer, comparison: Comparison, annotator: str, provenance:
     if choice not in FLAGS:
         return "of an unknown option"
     return Judgment(
-        comparison_id=comparison.id,
-        pair_id=comparison.pair_id,
-        prompt_id=comparison.prompt_id,
-        candidate_ids=comparison.candidate_ids,
-        annotator=annotator,
-        provenance=provenance,
+        **_asked(answer, comparison, annotator, provenance),
         verdict=Flag(good=choice == "answers"),
-        rationale=_text(answer.values.get("rationale")),
-        created_at=moment(answer.updated),
     )
+
+
+def _asked(answer: Answer, comparison: Comparison, annotator: str, provenance: Provenance) -> dict[str, Any]:
+    """What a judgment holds beside its verdict."""
+    return {
+        "comparison_id": comparison.id,
+        "pair_id": comparison.pair_id,
+        "prompt_id": comparison.prompt_id,
+        "candidate_ids": comparison.candidate_ids,
+        "annotator": annotator,
+        "provenance": provenance,
+        "rationale": _text(answer.values.get("rationale")),
+        "created_at": moment(answer.updated),
+    }
 
 
 def moment(text: str) -> str:
