@@ -36,7 +36,8 @@ from .conditions import Conditions, Values, numeric_names, text
 
 NAME = "align-embedded"
 PRIME = 2_147_483_647
-"""2³¹ − 1: rowid · a + b modulo a prime visits the records in an order of each user's own."""
+"""2³¹ − 1: (rowid · a + b)² modulo a prime visits the records in an order of each user's own. Without the square the
+order is one of equal strides, and for one user in as many as there are records it is the order they came in."""
 NO_VECTORS = "vectors are not available with the embedded search engine; use an Argilla with Elasticsearch for them"
 
 
@@ -137,7 +138,8 @@ class EmbeddedSearchEngine(SearchEngine):
 
     def _queue(self, dataset: Dataset, filter: Filter | None, user_id: UUID, values: Values) -> list[str]:
         a, b = (int.from_bytes(sha256(f"{user_id}{x}".encode()).digest()[:4], "big") % (PRIME - 1) + 1 for x in "ab")
-        order = [f"(records.rowid * {a} + {b}) % {PRIME}"]
+        place = f"((records.rowid * {a} + {b}) % {PRIME})"
+        order = [f"{place} * {place} % {PRIME}"]
         if self.started_first and is_queue(filter) and dataset.distribution.get("min_submitted", 1) > 1:
             said = "SELECT count(*) FROM responses WHERE record_id = records.id AND status = 'submitted'"
             order.insert(0, f"({said}) DESC")
