@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from align import recipe as recipes
-from align.configs import DataConfig, LabelConfig, ModelConfig
+from align.configs import DataConfig, LabelConfig, ModelConfig, RLHFConfig
 from align.data import formats, rows
 from align.errors import AlignError, RecordError, UsageError
 from align.plan import Step, plan
@@ -21,6 +21,7 @@ from align.stages.ready import KINDS, Ready, files
 from align.store import jsonl
 from align.store.artifacts import Store, torn
 from align.store.fingerprint import Digests
+from align.training.rollout_engine import refuse_vllm_without_gpu
 
 Finding = tuple[str, str, str]
 """`ok | warn | fail`, what was looked at, what was found."""
@@ -113,6 +114,8 @@ def _recipe(path: Path, sets: list[str]) -> Iterator[Finding]:
         yield from _ready(step)
         if isinstance(step.config, LabelConfig) and step.config.desk == "argilla":
             yield from _argilla(step.name, step.config)
+        if isinstance(step.config, RLHFConfig):
+            yield _rollouts(step.name, step.config, resolved(recipe.runtime).device)
     if recipe.export.push_to is not None:
         try:
             recipes.secret(recipe.export.token)
@@ -144,6 +147,15 @@ def _ready(step: Step) -> Iterator[Finding]:
                 yield "ok", what, f"preferences: {Path(str(file.path)).name}"
     except AlignError as error:
         yield "fail", what, str(error)
+
+
+def _rollouts(name: str, config: RLHFConfig, device: str) -> Finding:
+    """Whether the engine that draws a policy's answers can run on this machine."""
+    try:
+        refuse_vllm_without_gpu(config.engine, device)
+    except AlignError as error:
+        return "fail", f"{name}: engine", str(error)
+    return "ok", f"{name}: engine", config.engine.name
 
 
 def _argilla(name: str, config: LabelConfig) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from align.configs import Recipe, Survey
+from align.configs import Recipe, RLHFConfig, Survey
 from align.errors import (
     AlignError,
     UsageError,
@@ -28,6 +28,7 @@ from align.runner.toolbox import Toolbox
 from align.stages import export, gate
 from align.store.artifacts import Store
 from align.store.fingerprint import key_of, read_json, replace
+from align.training.rollout_engine import refuse_vllm_without_gpu
 
 Action = Literal["reuse", "run", "wait"]
 EARLIER = 5
@@ -101,7 +102,13 @@ class Runner:
         return list(found.values())
 
     def run(self) -> Result:
-        """Make what is missing. Raises Waiting, or the gate's refusal, once everything that can be done is done."""
+        """Make what is missing. Raises Waiting, or the gate's refusal, once everything that can be done is done.
+
+        UsageError before the first step where a later one cannot run on this machine.
+        """
+        for step, seen in zip(self.steps, self.outlook(), strict=True):
+            if isinstance(step.config, RLHFConfig) and seen.action != "reuse":
+                refuse_vllm_without_gpu(step.config.engine, self.runtime.device)
         found: dict[str, Outlook] = {}
         ran = []
         refusal: AlignError | None = None

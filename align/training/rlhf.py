@@ -130,7 +130,7 @@ def rlhf(
     """Write `model/`, with LoRA also `adapter/`, `log.jsonl`, `looks.jsonl`, `rollouts.parquet` and `summary.json`."""
     loop.ready(workshop.runtime)
     loop.in_one_process(workshop, "a policy of `rlhf`")
-    refuse_vllm_without_gpu(config.engine, workshop)
+    refuse_vllm_without_gpu(config.engine, workshop.runtime.device)
     score_answers_only()
     policy, tokenizer, adapter = build(model, config, workshop.runtime)
     chat = Chat(tokenizer, end_ids(policy, tokenizer))

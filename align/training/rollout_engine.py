@@ -8,7 +8,6 @@ from typing import Any
 from align.configs import RLHFConfig
 from align.configs.rlhf import Engine
 from align.errors import UsageError
-from align.ports import Workshop
 
 DRAWN_BY = {
     "transformers": "transformers, by the library's own sampler",
@@ -34,11 +33,11 @@ def drawn_by_vllm(config: RLHFConfig) -> dict[str, Any]:
     }
 
 
-def refuse_vllm_without_gpu(engine: Engine, workshop: Workshop) -> None:
+def refuse_vllm_without_gpu(engine: Engine, device: str) -> None:
     """UsageError where TRL cannot hand its weights to vLLM."""
     if engine.name == "transformers":
         return
-    if workshop.runtime.device == "cpu":
+    if device == "cpu":
         raise UsageError(
             f"rlhf.engine.name: {engine.name} found, and this run is on a CPU, where TRL cannot hand the policy's "
             "weights to vLLM; take `transformers`"

@@ -43,6 +43,22 @@ def test_check_of_a_bad_recipe_names_its_line(tmp_path: Path, align: Align) -> N
     assert not (tmp_path / "runs").exists(), "checking makes nothing"
 
 
+def test_rollouts_that_cannot_be_drawn_here_are_refused_before_the_first_step(tmp_path: Path, align: Align) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "model: {scratch: {}}\ndata: {testbed: {}}\nruntime: {device: cpu}\n"
+        "method: rlhf\nreward: {}\nrlhf: {engine: {name: vllm}}\n"
+    )
+    refusal = r"rlhf\.engine\.name: vllm found, and this run is on a CPU.*take `transformers`"
+    code, out, _ = align("check", recipe, "--store", tmp_path / "runs")
+    assert code == 2
+    assert re.search(rf"^fail +rlhf: engine +{refusal}", out, re.M)
+    code, _, err = align("run", recipe, "--store", tmp_path / "runs")
+    assert code == 2
+    assert re.search(refusal, err)
+    assert not list((tmp_path / "runs").glob("prepare*")), "nothing was begun"
+
+
 def test_check_names_what_is_given_ready_made_and_is_of_another_kind(made: Place, align: Align) -> None:
     pair = next(a for a in made.store.artifacts() if a.manifest["step"] == "pair")
     candidates, prompts = made.folder / "candidates.jsonl", made.folder / "prompts.jsonl"
