@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from align.models.apart import distance, made_up_rows, predicted
 from align.models.load import finite, first_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 TOLERANCES = {"float32": 1e-4, "float64": 1e-4}
@@ -63,6 +66,25 @@ def merge(model: Any, folder: Path) -> Any:
             f"{folder}: changes none of this model's weights; was it trained on another, or never trained?"
         )
     return merged
+
+
+def refuse_other_base(folder: Path, name: str, revision: str) -> None:
+    """ModelError where the adapter names another model of the hub, or another commit of it, than it is put on.
+
+    Two commits of one model have weights of equal shape: nothing but the name tells them apart.
+    """
+    settings = config(folder)
+    base, commit = settings.get("base_model_name_or_path"), settings.get("revision")
+    if isinstance(base, str) and HUB_ID.fullmatch(base) and base.lower() != name.lower():
+        raise ModelError(
+            f"{folder / CONFIG}: trained on {base}, and the model is {name}; name the one it was trained on, or give "
+            "the weights as model.folder where they are the same under another name"
+        )
+    if isinstance(commit, str) and COMMIT.fullmatch(commit) and commit != revision:
+        raise ModelError(
+            f"{folder / CONFIG}: trained on revision {commit[:8]}… of {name}, and the model is at {revision[:8]}…; "
+            f"take model.revision: {commit}"
+        )
 
 
 def config(folder: Path) -> dict[str, Any]:

@@ -43,6 +43,13 @@ def inspect_folder(folder: Path, *, needs_chat_template: bool = False) -> Folder
         raise ModelError(f"{folder}: an adapter, not a whole model; merge it into its base and give that folder")
     config = read_json(folder / "config.json")
     _refuse_code(folder, config)
+    quantised = config.get("quantization_config")
+    if quantised:
+        how = quantised.get("quant_method", "?") if isinstance(quantised, dict) else "?"
+        raise ModelError(
+            f"{folder / 'config.json'}: weights quantised by {how} found, expected whole ones; give the model that "
+            "they were made from (lora.base: nf4 or int8 trains an adapter over it quantised)"
+        )
     for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
         if (folder / name).exists():
             read_json(folder / name)

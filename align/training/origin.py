@@ -46,8 +46,10 @@ def take(config: ModelConfig, out: Path, workshop: Workshop) -> None:
         every_token_has_a_vector(model, tokenizer, folder)
     for adapter in (config.adapter, *config.adapters):
         if adapter is not None:
-            from align.models.adapters import merge
+            from align.models.adapters import merge, refuse_other_base
 
+            if config.name is not None and config.revision is not None:
+                refuse_other_base(Path(adapter), config.name, config.revision)
             model = merge(model, Path(adapter))
             summary["adapter"] = "merged" if config.adapter else f"{len(config.adapters)} merged, in their order"
     if config.chat_template is not None:

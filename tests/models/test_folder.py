@@ -103,6 +103,10 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "remote code": (setting("auto_map", {"AutoModel": "evil.Model"}), "config.json: auto_map asks to run code"),
     "attention from afar": (setting("_attn_implementation", "evil/kernel"), "_attn_implementation: 'evil/kernel'"),
     "inner attention from afar": (setting("_attn_implementation_internal", "evil/kernel"), "may load foreign code"),
+    "quantised weights": (
+        setting("quantization_config", {"quant_method": "bitsandbytes", "load_in_8bit": True}),
+        "weights quantised by bitsandbytes found, expected whole ones",
+    ),
     "a script": (code, "modeling_evil.py: a model folder with code"),
     "a git-lfs pointer": (in_its_place(b"version https://git-lfs.github.com/spec/v1\n"), "git-lfs pointer"),
     "an HTML page": (in_its_place(b"<!DOCTYPE html><html>Not found</html>"), "an HTML page"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from trl import DPOTrainer
 
 from align.configs import DPOConfig, LoRA, ModelConfig, SFTConfig
+from align.errors import TrainingError
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import TINY, Place, World, digests, killed
 
@@ -76,6 +79,31 @@ def test_the_reference_pass_goes_on_where_it_was_killed(world: World, tmp_path: 
     assert (tmp_path / "work2" / "reference.train.jsonl").read_bytes().startswith(written)
     assert written
     assert digests(broken) == digests(whole)
+
+
+def test_a_lack_of_memory_in_mid_run_keeps_the_last_checkpoint_and_changes_no_batch(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("dpo", world, tmp_path / "whole", Place(tmp_path / "work"))
+    taken, step = [], DPOTrainer.training_step
+
+    def some_steps(self: Any, model: Any, inputs: Any, *rest: Any) -> Any:
+        taken.append(self.args.per_device_train_batch_size)
+        if len(taken) == 7:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 68719476736 bytes")
+        return step(self, model, inputs, *rest)
+
+    monkeypatch.setattr(DPOTrainer, "training_step", some_steps)
+    place = Place(tmp_path / "work2")
+    with pytest.raises(TrainingError, match=r"out of memory .*68719476736 bytes.* the last checkpoint is kept; lower"):
+        train("dpo", world, tmp_path / "broken", place)
+    assert not (tmp_path / "broken" / "model").exists()
+    assert [path.name for path in (tmp_path / "work2").glob("**/checkpoint-*")] == ["checkpoint-2"]
+    n_before = len(taken)
+    train("dpo", world, tmp_path / "broken", place)
+    assert set(taken) == {2}, "micro-batches of another size than the recipe's"
+    assert len(taken) - n_before > 0
+    assert digests(tmp_path / "broken") == digests(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])

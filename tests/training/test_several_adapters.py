@@ -91,6 +91,35 @@ def test_an_adapter_that_was_never_trained_or_belongs_to_another_model_is_refuse
         take(tmp_path / "out2", folder=str(other / "model"), adapter=str(tuned[0] / "adapter"))
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"base_model_name_or_path": "somebody/else"}, "trained on somebody/else, and the model is a/model"),
+        ({"base_model_name_or_path": "A/Model", "revision": "b" * 40}, "trained on revision bbbbbbbb… of a/model"),
+        ({"base_model_name_or_path": "a/model", "revision": "a" * 40}, None),
+        ({"base_model_name_or_path": "/somewhere/else", "revision": "main"}, None),
+        ({"base_model_name_or_path": None, "revision": None}, None),
+    ],
+)
+def test_an_adapter_of_another_hub_model_or_of_another_commit_of_it_is_refused(
+    settings: dict[str, Any],
+    said: str | None,
+    world: World,
+    tuned: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("align.training.origin.snapshot", lambda *_, **__: world.model)
+    adapter = edited(tuned[0] / "adapter", tmp_path / "edited", **settings)
+    origin = {"name": "a/model", "revision": "a" * 40, "adapter": str(adapter)}
+    if said is None:
+        take(tmp_path / "out", **origin)
+        return
+    with pytest.raises(ModelError, match=said):
+        take(tmp_path / "out", **origin)
+    assert not (tmp_path / "out" / "model").exists()
+
+
 def test_one_and_several_do_not_stand_together() -> None:
     with pytest.raises(ValidationError, match="adapters: stands beside adapter"):
         ModelConfig(folder="m", adapter="a", adapters=("b",))
