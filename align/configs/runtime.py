@@ -33,8 +33,7 @@ class RuntimeConfig(Config):
     """Processes that `sft` and `dpo` train in together, each with its share of every batch and of the threads."""
     sharding: Literal["none", "zero2", "zero3", "fsdp2"] = "none"
     """What the processes split besides the batch: gradients and optimizer states (zero2), weights too (zero3 and, on
-    GPUs, fsdp2). With zero3 batches are padded, as TRL pads them; on a CPU, with DeepSpeed 0.19.8, it stops with an
-    error of DeepSpeed's in its first steps, and zero2 works."""
+    GPUs, fsdp2). With zero3 batches are padded, as TRL pads them."""
     report_to: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     """Trackers that training also reports to, each with its own package and settings; nothing is sent by default."""
     offline: bool = False

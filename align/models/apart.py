@@ -56,6 +56,7 @@ def openings(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]]) -> li
         written = model.generate(
             input_ids=ids, attention_mask=mask, max_new_tokens=OPENING, do_sample=False, num_beams=1,
             temperature=None, top_p=None, top_k=None, pad_token_id=pad,
+            synced_gpus=False,  # one process asks, and the others do not come
         )  # fmt: skip
     return [str(text) for text in tokenizer.batch_decode(written[:, longest:], skip_special_tokens=True)]
 

@@ -28,7 +28,7 @@ from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, sampler
 from align.training.packed import Packing, pack_in_place
 from align.training.reference import Logps, reference_logps, weights_of
-from align.training.sharding import spread
+from align.training.sharding import not_yet_sharded, spread
 from align.training.weighed import EXTRAS, Weighed, WeighedCollator
 
 
@@ -91,7 +91,8 @@ class Preferring(Holding, Guarded, Sinking, Weighed, DPOTrainer):  # type: ignor
         def compute(batch: Sequence[int]) -> Logps:
             inputs = self._prepare_inputs(self.data_collator([dataset[i] for i in batch]))
             extras = {key: value for key, value in inputs.items() if key not in EXTRAS}
-            first, second = self.compute_ref_log_probs(self.ref_model or self.model, extras)
+            with not_yet_sharded(self.args):
+                first, second = self.compute_ref_log_probs(self.ref_model or self.model, extras)
             return first.tolist(), second.tolist()
 
         chosen, rejected = reference_logps(

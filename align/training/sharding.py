@@ -75,11 +75,34 @@ def sharded(model: Any) -> bool:
     return any(hasattr(p, "ds_status") for p in model.parameters())
 
 
+@contextmanager
+def not_yet_sharded(arguments: Any) -> Iterator[None]:
+    """Within, TRL takes weights as they are: until the first step ZeRO-3 has not touched them, and TRL would look for
+    what it puts on them.
+    """
+    from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
+
+    settings = getattr(arguments, "hf_deepspeed_config", None)
+    if settings is None:
+        yield
+        return
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        set_hf_deepspeed_config(settings)
+
+
 def copied(model: Any) -> Any:
-    """A model of the same kind with the weights that are there now."""
-    if hasattr(model, "peft_config"):
-        raise TrainingError("runtime.sharding: zero3 with an adapter cannot be saved here yet; use zero2")
-    made = type(model)(model.config)
+    """A model of the same kind, adapter included, with the weights that are there now."""
+    plain = model.get_base_model() if hasattr(model, "peft_config") else model
+    if getattr(plain.config, "quantization_config", None) is not None:
+        raise TrainingError("runtime.sharding: zero3 over a quantised base cannot be saved here; use zero2")
+    made = type(plain)(plain.config)
+    made.generation_config = plain.generation_config
+    if plain is not model:
+        from peft import get_peft_model
+
+        made = get_peft_model(made, model.peft_config[model.active_adapter])
     made.load_state_dict({name: tensor.detach().clone() for name, tensor in model.state_dict().items()})
-    made.generation_config = model.generation_config
-    return made
+    return made.eval()

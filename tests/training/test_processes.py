@@ -11,12 +11,14 @@ from random import Random
 from typing import Any
 
 import pytest
+import torch
 from accelerate import skip_first_batches
 from accelerate.data_loader import BatchSamplerShard, DataLoaderShard
 from torch.utils.data import BatchSampler
 
 from align.configs import DPOConfig, LoRA, RuntimeConfig, SFTConfig
 from align.errors import TrainingError
+from align.models.load import load_model
 from align.store import jsonl
 from align.training.order import StepwiseByLength, balanced, tell_epoch
 from align.training.sharding import spread
@@ -119,13 +121,29 @@ def test_batches_are_balanced_by_tokens_and_every_row_is_in_one() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["zero2", "zero3"])
-def test_zero_logs_the_losses_of_one_process(sharding: str, world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        DPOConfig(learning_rate=1e-3, batch_size=4, epochs=1),
+        DPOConfig(learning_rate=1e-2, batch_size=4, epochs=1, lora=LoRA(rank=4)),
+        SFTConfig(learning_rate=1e-3, batch_size=6, epochs=1),
+    ],
+    ids=["dpo", "dpo lora", "sft"],
+)
+def test_zero_logs_the_losses_of_one_process_and_saves_what_was_trained(
+    config: Any, sharding: str, world: World, tmp_path: Path
+) -> None:
     pytest.importorskip("deepspeed", reason="pip install 'align-prefs[deepspeed]'")
-    config = DPOConfig(learning_rate=1e-3, batch_size=4, epochs=1)
     one = logged(world, tmp_path / "one", config, processes=1)
     two = logged(world, tmp_path / "two", config, processes=2, sharding=sharding)
-    for ours, theirs in list(zip(two, one, strict=True))[:3]:
+    full = len([row for row in one if "loss" in row]) - 1
+    assert full > 0
+    for ours, theirs in list(zip(two, one, strict=True))[:full]:
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=2e-3)
+    before, after = (load_model(folder).state_dict() for folder in (world.model, tmp_path / "two" / "out2" / "model"))
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert (tmp_path / "two" / "out2" / "adapter").exists() == (config.lora is not None)
 
 
 def test_sharding_that_would_be_left_out_in_silence_is_refused(world: World, tmp_path: Path) -> None:
