@@ -32,7 +32,8 @@ class Keep(Config):
 class TrainingConfig(StageConfig):
     """What every training stage has."""
 
-    unkeyed: ClassVar[frozenset[str]] = frozenset({"checkpoint_every"})
+    unkeyed: ClassVar[frozenset[str]] = frozenset({"checkpoint_every", "merge_tolerance", "merge_refusals"})
+    """(They say whether the merged model may be saved, not what it is: loosened, the run goes on from its end.)"""
 
     learning_rate: float = Field(2.0e-5, gt=0, lt=1)
     """Peak, reached after warm-up. LoRA wants about ten times what a full fine-tune does."""
@@ -59,10 +60,10 @@ class TrainingConfig(StageConfig):
     """Tokens added to the vocabulary, whose vectors begin as the mean of all and are learnt, beside an adapter too."""
     merge_tolerance: float = Field(1.0e-4, gt=0)
     """Nats a token, at most, by which a model with its adapter merged may part from the model that was trained (mean
-    KL on training rows); past it nothing is saved."""
+    KL on training rows, both in float32); past it no model is saved."""
     merge_refusals: float = Field(0.1, ge=0, le=1)
     """Share of training prompts (of sixteen, greedily answered), at most, that only one of those two models may
-    decline; past it nothing is saved. Near a tie one token decides, so 0 may refuse a merge that is sound."""
+    decline; past it no model is saved. Near a tie one token decides, so 0 may refuse a merge that is sound."""
     eval_every: int | None = Field(None, ge=1)
     """Steps between losses on held-out rows; by default at the end of each epoch's tenth."""
     eval_rows: int = Field(256, ge=1)

@@ -48,6 +48,8 @@ def whole(
     and where more prompts than `config.merge_refusals` are declined by one of the two and answered by the other.
     """
     model = model.eval()
+    # accelerate hangs a forward under autocast on the instance: its rounding would be taken for the merge's
+    model.__dict__.pop("forward", None)
     before = [predicted(model, ids) for ids in rows]
     speaks = not before or before[0].shape[-1] > 1
     began = openings(model, tokenizer, prompts) if speaks else []
@@ -70,16 +72,17 @@ def whole(
     if not worst <= config.merge_tolerance:
         raise TrainingError(
             f"merging: the model with its adapter folded in is {worst:.1e} away from the one that was trained, "
-            f"{config.merge_tolerance:g} allowed (merge_tolerance), over {int(apart['n_tokens'])} tokens; nothing is "
-            "saved; train in full, or without a quantised base"
+            f"{config.merge_tolerance:g} allowed (merge_tolerance), over {int(apart['n_tokens'])} tokens; no model is "
+            "saved, and the last checkpoint is kept: raise merge_tolerance and run again to take it as it is, or train "
+            "in full, or without a quantised base"
         )
     apart |= refusals_apart(began, openings(merged, tokenizer, [prefix + ids for ids in prompts]) if speaks else [])
     if apart.get("refusals_changed", 0.0) > config.merge_refusals:
         raise TrainingError(
             f"merging: of {len(prompts)} training prompts, {apart['refusals_changed']:.0%} are declined by the model "
             "that was trained and answered by the one with its adapter folded in, or the other way round; "
-            f"{config.merge_refusals:.0%} allowed (merge_refusals); nothing is saved; train in full, or without a "
-            "quantised base"
+            f"{config.merge_refusals:.0%} allowed (merge_refusals); no model is saved, and the last checkpoint is kept: "
+            "raise merge_refusals and run again to take it as it is, or train in full, or without a quantised base"
         )
     return merged, {name: float(f"{value:.1e}") if name in ("kl", "score") else value for name, value in apart.items()}
 

@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from pydantic import ValidationError
 
 from align.adapters.transformers import TransformersScorer
-from align.configs import DPOConfig, RewardConfig, RuntimeConfig, SFTConfig
+from align.configs import DPOConfig, LoRA, RewardConfig, RuntimeConfig, SFTConfig
 from align.errors import ModelError, TrainingError
 from align.models.apart import openings
 from align.models.load import load_model, load_tokenizer
@@ -154,6 +154,18 @@ def test_a_prompt_that_was_learnt_is_a_model_with_a_longer_template(world: World
     )
 
 
+def test_under_autocast_both_models_are_compared_in_the_number_format_that_is_saved(
+    world: World, tmp_path: Path
+) -> None:
+    config = DPOConfig(learning_rate=1e-2, batch_size=6, epochs=2, lora=LoRA(rank=4, alpha=8))
+    TransformersTrainer().dpo(
+        config, world.model, world.preferences, None, tmp_path, Place(tmp_path / "work", dtype="bfloat16")
+    )
+    # the trained model as autocast runs it is 2e-7 from itself in float32, and a real one, with a vocabulary of
+    # 49,152, 1e-3: that says nothing of the merge
+    assert json.loads((tmp_path / "summary.json").read_text())["merged"]["kl"] < 1e-8
+
+
 def test_a_merge_past_the_tolerance_saves_nothing(world: World, tmp_path: Path) -> None:
     base = load_model(world.model, dtype="bfloat16")
     config = SFTConfig(lora={"rank": 4, "alpha": 400}, merge_tolerance=1e-9)
@@ -163,6 +175,22 @@ def test_a_merge_past_the_tolerance_saves_nothing(world: World, tmp_path: Path) 
             torch.nn.init.normal_(parameter, std=0.01)
     with pytest.raises(TrainingError, match=r"away from the one that was trained, 1e-09 allowed \(merge_tolerance\)"):
         whole(adapted, load_tokenizer(world.model), tmp_path, None, config, [[4, 5, 6, 7, 8]])
+
+
+def test_after_a_refused_merge_a_run_with_a_wider_tolerance_trains_no_step_again(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DPOConfig(learning_rate=1e-2, batch_size=6, lora=LoRA(rank=4))
+    wide = config.model_copy(update={"merge_tolerance": 10.0, "merge_refusals": 1.0})
+    assert wide.keyed() == config.keyed()
+    work = Place(tmp_path / "work")
+    with monkeypatch.context() as patch:
+        patch.setattr("align.training.merging.distance", lambda *_: {"kl": 1.0, "top1": 0.0, "n_tokens": 9.0})
+        with pytest.raises(TrainingError, match=r"last checkpoint is kept: raise merge_tolerance and run again"):
+            TransformersTrainer().dpo(config, world.model, world.preferences, None, tmp_path, work)
+    monkeypatch.setattr("trl.DPOTrainer.training_step", None)
+    TransformersTrainer().dpo(wide, world.model, world.preferences, None, tmp_path, work)
+    assert (tmp_path / "model" / "model.safetensors").is_file()
 
 
 def declining(world: World, tokenizer: Any) -> Any:
