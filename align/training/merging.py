@@ -82,7 +82,8 @@ def whole(
             f"merging: of {len(prompts)} training prompts, {apart['refusals_changed']:.0%} are declined by the model "
             "that was trained and answered by the one with its adapter folded in, or the other way round; "
             f"{config.merge_refusals:.0%} allowed (merge_refusals); no model is saved, and the last checkpoint is "
-            "kept: raise merge_refusals and run again to take it as it is, or train in full, or without a quantised base"
+            "kept: raise merge_refusals and run again to take it as it is, or train in full, or without a quantised "
+            "base"
         )
     return merged, {name: float(f"{value:.1e}") if name in ("kl", "score") else value for name, value in apart.items()}
 
