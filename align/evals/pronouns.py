@@ -46,5 +46,5 @@ INSTRUMENT = Instrument(
     needs=("items", "scorer"),
     metrics=(Metric("skew", "lower", "nats per nat", "slope of the pronoun gap on the planted leaning", "slope"),),
     score=score,
-    last_run=None,
+    last_run="2026-11-21: the made world's own items, before and after tuning (quickstart.yaml)",
 )
