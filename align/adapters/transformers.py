@@ -32,8 +32,8 @@ class Engine:
             from align.models.machine import ready
 
             ready(self.runtime)
-            dtype = self.runtime.dtype if self.runtime.device == "cuda" else "float32"
-            model = load_model(self.folder, dtype=dtype, device=self.runtime.device)
+            # on a GPU too: what a small learning rate taught is lost in weights of half precision
+            model = load_model(self.folder, dtype="float32", device=self.runtime.device)
             if self.adapter is not None:
                 from align.models.adapters import merge
 

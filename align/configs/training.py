@@ -45,7 +45,7 @@ class TrainingConfig(StageConfig):
     micro_batch_size: int | None = Field(None, ge=1)
     """Rows or pairs at once on a device; gradients are added up to `batch_size`. By default as many as fit in
     `row_tokens`."""
-    row_tokens: int = Field(16384, ge=64)
+    row_tokens: int = Field(4096, ge=64)
     """Most tokens of a packed row, where `micro_batch_size` is left out: what memory is asked for."""
     weight_decay: float = Field(0.0, ge=0, lt=1)
     max_grad_norm: float = Field(1.0, gt=0)

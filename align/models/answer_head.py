@@ -12,6 +12,8 @@ import torch
 
 CHUNK_BYTES = 8 << 20
 """Logits of one chunk of rows: a core's cache and a little more."""
+LEAST_ROWS = 64
+"""Rows of a chunk, at least: each adds a whole matrix of the head's size to its gradient."""
 KEEP_BYTES = 128 << 20
 """Probabilities are kept for the way back while they take no more than this; past it they are computed again."""
 METRICS = ("entropy", "mean_logits", "is_top1", "log_sum_sq_probs")
@@ -157,7 +159,7 @@ class AnswerHead(torch.autograd.Function):  # type: ignore[misc]
 
 def chunks(n: int, vocabulary: int, dtype: torch.dtype) -> list[slice]:
     """Rows at once."""
-    size = max(16, CHUNK_BYTES // (vocabulary * dtype.itemsize))
+    size = max(LEAST_ROWS, CHUNK_BYTES // (vocabulary * dtype.itemsize))
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 

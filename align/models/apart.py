@@ -34,7 +34,9 @@ def distance(before: Sequence[torch.Tensor], after: Sequence[torch.Tensor]) -> d
     if not before:
         return {"n_tokens": 0.0}
     if before[0].shape[-1] == 1:
-        return {"score": max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True)), "n_tokens": n}
+        # a score of 30 has fewer digits behind the point than one of 0.3
+        apart = (((a - b).abs() / (1 + a.abs())).max() for a, b in zip(before, after, strict=True))
+        return {"score": max(map(float, apart)), "n_tokens": n}
     kl, same = 0.0, 0.0
     for p_TV, q_TV in zip(before, after, strict=True):
         q_TV = q_TV[:, : p_TV.shape[1]]

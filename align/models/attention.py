@@ -25,6 +25,9 @@ NAME = "align_tree"
 BLOCK = 128
 """Queries at once: with their keys they stay within a core's cache, and later keys are never touched."""
 
+KEPT_MASK = 1 << 18
+"""Entries of a mask that is kept for the next segment of its shape."""
+
 
 class Run:
     """One pass of a model over a pack; counts how often its attention asked."""
@@ -72,9 +75,16 @@ def tree_attention(
 AttentionInterface.register(NAME, tree_attention)
 
 
-@lru_cache(maxsize=512)
 def hidden_keys(n_queries: int, n_keys: int, window: int | None, device: str) -> torch.Tensor:
     """True where a query may not look: [n_queries, n_keys], the last query facing the last key."""
+    # of long answers hardly two masks have one shape, and 512 of them would fill a memory
+    make = made_hidden if n_queries * n_keys <= KEPT_MASK else made_hidden.__wrapped__
+    return make(n_queries, n_keys, window, device)
+
+
+@lru_cache(maxsize=512)
+def made_hidden(n_queries: int, n_keys: int, window: int | None, device: str) -> torch.Tensor:
+    """`hidden_keys`, kept."""
     with torch.inference_mode(False):  # a mask first made for reading alone must serve training too
         place = torch.arange(n_queries, device=device)[:, None] + (n_keys - n_queries)
         other = torch.arange(n_keys, device=device)[None, :]
@@ -213,15 +223,19 @@ def by_segment(
     """torch's own attention, a segment at a time: what a GPU without flex attention gets."""
     outs = []
     lengths = [segment.stop - segment.first for segment in pack.segments]
+    n_sharing = query.shape[1] // key.shape[1]
     for segment, q_1HnD in zip(pack.segments, query.split(lengths, dim=2), strict=True):
         k_1KSD, v_1KSD = keys_of(segment, key[0])[None], keys_of(segment, value[0])[None]
         n, s = q_1HnD.shape[2], k_1KSD.shape[2]
         causal = segment.n_before == 0 and window is None
+        if n_sharing > 1 and not causal:
+            # with a mask, heads that share keys would be left to the kernel that writes all scores out
+            k_1KSD, v_1KSD = (x.repeat_interleave(n_sharing, dim=1) for x in (k_1KSD, v_1KSD))
         mask = None if causal else ~hidden_keys(n, s, window, str(query.device))
         outs.append(
             F.scaled_dot_product_attention(
                 q_1HnD, k_1KSD, v_1KSD, attn_mask=mask, is_causal=causal and n > 1, scale=scale,
-                enable_gqa=query.shape[1] != key.shape[1],
+                enable_gqa=q_1HnD.shape[1] != k_1KSD.shape[1],
             )
         )  # fmt: skip
     return torch.cat(outs, dim=2).transpose(1, 2).contiguous()

@@ -104,6 +104,7 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.config._name_or_path = ""
     model.config.use_cache = True
+    _sound_generation(model, folder)
     model.save_pretrained(str(folder), safe_serialization=True)
     tokenizer.padding_side = "right"
     tokenizer.save_pretrained(str(folder))
@@ -114,6 +115,21 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
             path.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
     for path in folder.glob("*.safetensors"):
         path.chmod(0o644)
+
+
+def _sound_generation(model: Any, folder: Path) -> None:
+    """Mend published settings that name a temperature and forget to sample; transformers refuses to write them."""
+    settings = getattr(model, "generation_config", None)
+    if settings is None:
+        return
+    try:
+        settings.validate(strict=True)
+    except ValueError:
+        settings.do_sample = True
+        try:
+            settings.validate(strict=True)
+        except ValueError as error:
+            raise ModelError(f"{folder}: generation_config.json cannot be written: {first_line(error)}") from error
 
 
 def save_adapter(model: Any, folder: Path) -> None:

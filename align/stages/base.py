@@ -9,7 +9,7 @@ from align.errors import RecordError
 from align.ports import Inputs, Tools
 from align.records import canonical
 
-VERSION = 1
+VERSION = 2
 
 
 def run(config: ModelConfig, inputs: Inputs, out: Path, tools: Tools) -> None:

@@ -9,7 +9,7 @@ from align.errors import RecordError
 from align.ports import Inputs, Kept, Tools
 from align.stages.sft import filled
 
-VERSION = 6
+VERSION = 7
 
 
 def run(config: DPOConfig, inputs: Inputs, out: Path, tools: Tools) -> None:

@@ -10,7 +10,7 @@ from align.ports import Inputs, Tools
 from align.stages.dpo import kept
 from align.stages.sft import filled
 
-VERSION = 1
+VERSION = 2
 
 
 def run(config: KTOConfig, inputs: Inputs, out: Path, tools: Tools) -> None:

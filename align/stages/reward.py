@@ -13,7 +13,7 @@ from align.records import Preference, Ranking
 from align.stages.sft import filled
 from align.store import jsonl
 
-VERSION = 3
+VERSION = 4
 
 
 def run(config: RewardConfig, inputs: Inputs, out: Path, tools: Tools) -> None:

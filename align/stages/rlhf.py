@@ -16,7 +16,7 @@ from align.stages.grading import Rater
 from align.store import jsonl
 from align.testbed.truth import KINDS, assess
 
-VERSION = 6
+VERSION = 7
 
 
 def run(config: RLHFConfig, inputs: Inputs, out: Path, tools: Tools) -> None:

@@ -8,7 +8,7 @@ from align.configs import SFTConfig
 from align.errors import RecordError
 from align.ports import Inputs, Kept, Tools
 
-VERSION = 4
+VERSION = 5
 
 
 def run(config: SFTConfig, inputs: Inputs, out: Path, tools: Tools) -> None:

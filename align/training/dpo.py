@@ -26,13 +26,13 @@ from align.training.guards import Guarded
 from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, sampler
-from align.training.packed import Packing, pack_in_place
+from align.training.packed import InTrees
 from align.training.reference import Logps, reference_logps, weights_of
 from align.training.sharding import not_yet_sharded, spread
 from align.training.weighed import EXTRAS, Weighed, WeighedCollator
 
 
-class Preferring(Holding, Guarded, Sinking, Weighed, DPOTrainer):  # type: ignore[misc]
+class Preferring(Holding, Guarded, Sinking, Weighed, InTrees, DPOTrainer):  # type: ignore[misc]
     """TRL's own, guarded; pairs come in as tokens, and the reference's log-probabilities are kept in a journal."""
 
     def __init__(
@@ -52,7 +52,6 @@ class Preferring(Holding, Guarded, Sinking, Weighed, DPOTrainer):  # type: ignor
         self.workshop = workshop
         self.packed = packed
         self.reference, self.own_loss = reference, own_loss
-        self.packing: Packing | None = None
         super().__init__(
             model=model,
             args=args,
@@ -62,20 +61,7 @@ class Preferring(Holding, Guarded, Sinking, Weighed, DPOTrainer):  # type: ignor
             peft_config=adapter,
             data_collator=WeighedCollator(pad_token_id=tokenizer.pad_token_id),
         )
-        self._pack()
-
-    def _pack(self) -> None:
-        """Run batches as prompt trees from here on; once TRL has given the model its head, and before any batch."""
-        if self.packed and self.packing is None:
-            if self.workshop.runtime.sharding == "zero3":
-                found: Packing | str = "ZeRO-3 has no whole head to compute answers with"
-            else:
-                found = pack_in_place(self.model)
-            if isinstance(found, str):
-                self.workshop.note(f"not packed: {found}; batches are padded, as TRL pads them")
-                self.packed = False
-            else:
-                self.packing = found
+        self.pack()
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
@@ -85,7 +71,7 @@ class Preferring(Holding, Guarded, Sinking, Weighed, DPOTrainer):  # type: ignor
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Both columns of the reference."""
-        self._pack()
+        self.pack()
         self.model.eval()
 
         def compute(batch: Sequence[int]) -> Logps:

@@ -92,6 +92,12 @@ class Patience(EarlyStoppingCallback):  # type: ignore[misc]
 class Guarded:
     """Mixed into a Trainer: a loss that is not a number never reaches the weights, and nothing is sent anywhere."""
 
+    def __init__(self, *given: Any, args: Any = None, **named: Any) -> None:
+        if args is not None and args.n_gpu > 1:
+            # one process is one GPU: for all that are there transformers would take nn.DataParallel, which TRL refuses
+            args._n_gpu = 1
+        super().__init__(*given, args=args, **named)  # type: ignore[call-arg]
+
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
         if not bool(torch.isfinite(loss)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +13,7 @@ from trl import KTOTrainer
 
 from align.configs import KTOConfig
 from align.data.flags import Flagged, read_flags
-from align.errors import RecordError
+from align.errors import RecordError, TrainingError
 from align.models.build import build
 from align.models.chat import Chat
 from align.models.load import context, end_ids
@@ -24,14 +24,58 @@ from align.training import loop
 from align.training.guards import Guarded
 from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
-from align.training.packed import pack_in_place
+from align.training.packed import InTrees
+from align.training.reference import Logps, reference_logps, weights_of
 
 
-class Flagging(Holding, Guarded, KTOTrainer):  # type: ignore[misc]
-    """TRL's own, guarded; answers come in as tokens, shuffled, for TRL takes them in the order in which they stand."""
+class Flagging(Holding, Guarded, InTrees, KTOTrainer):  # type: ignore[misc]
+    """TRL's own, guarded; answers come in as tokens, shuffled, for TRL takes them in the order in which they stand.
+
+    The reference's log-probabilities are kept in a journal.
+    """
+
+    def __init__(self, *, workshop: Workshop, packed: bool, reference: str, **given: Any) -> None:
+        self.workshop, self.packed, self.reference = workshop, packed, reference
+        super().__init__(**given)
+        self.pack()
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
+        """Of each answer, and of the one that the KL is estimated from."""
+        self.pack()
+        self.model.eval()
+
+        def compute(batch: Sequence[int]) -> Logps:
+            inputs = self._prepare_inputs(self.data_collator([dataset[i] for i in batch]))
+            own, other = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
+            return own.tolist(), [0.0] * len(batch) if other is None else other.tolist()
+
+        own, other = reference_logps(
+            dataset,
+            name,
+            compute,
+            self.workshop,
+            lengths=lengths(dataset),
+            batch_size=batch_size if self.packing is None else None,
+            made_of=[self.reference, self.workshop.runtime.dtype, self.packing is not None],
+            columns=[column for column in COLUMNS if column in dataset.column_names],
+        )
+        dataset = dataset.add_column("ref_logps", own)
+        return dataset.add_column("ref_KL_logps", other) if self.calculate_KL else dataset
+
+
+COLUMNS = ("prompt_ids", "completion_ids", "KL_completion_ids")
+
+
+def lengths(dataset: Dataset) -> list[int]:
+    """Tokens of each row: its answer and, where the KL is estimated, the other one, each with its prompt."""
+    two = "KL_completion_ids" in dataset.column_names
+    return [
+        len(row["prompt_ids"]) * (1 + two) + len(row["completion_ids"]) + len(row["KL_completion_ids"] if two else ())
+        for row in dataset
+    ]
 
 
 def kto(
@@ -56,8 +100,20 @@ def kto(
     if held_out is not None:
         test, test_counts = table(flagged(held_out, None), chat, config, most=most, seed=workshop.seed)
         test = test.select(range(min(len(test), config.eval_rows)))
-    pace = loop.Pace.of(config, len(train))
+    of_kl = config.loss == "kto"
+    pace = loop.Pace.of(config, len(train), [n * (1 + of_kl) for n in lengths(train)])
+    if of_kl:
+        if pace.micro < 2:
+            raise TrainingError(
+                f"row_tokens: {config.row_tokens} found, and two answers of {max(lengths(train))} tokens do not fit, "
+                "each with the one its KL is estimated from; raise it, or lower max_tokens"
+            )
+        train = with_others(train, pace.micro)
+        test = None if test is None else with_others(test, pace.micro)
     trainer = Flagging(
+        workshop=workshop,
+        packed=config.packed,
+        reference=weights_of(model),
         model=policy,
         args=arguments(config, pace, workshop, has_held_out=test is not None),
         train_dataset=train,
@@ -65,9 +121,6 @@ def kto(
         processing_class=tokenizer,
         peft_config=adapter,
     )
-    why = pack_in_place(trainer.model)
-    if isinstance(why, str):
-        workshop.note(f"not packed: {why}; batches are padded, as TRL pads them")
     trainer.anchor = Anchor(
         config.keep, kept, trainer.model, chat, most=most, seed=workshop.seed, adapter=adapter is not None
     )
@@ -92,7 +145,7 @@ def flagged(preferences: Path | None, flags: Path | None) -> Iterator[Flagged]:
 def table(
     rows: Iterator[Flagged], chat: Chat, config: KTOConfig, *, most: int, seed: int
 ) -> tuple[Dataset, dict[str, int]]:
-    """Token ids of each answer in an order of chance, each with another's answer, from which TRL estimates the KL."""
+    """Token ids of each answer, in an order of chance, and what became of the rows."""
     counts = {"rows": 0, "good": 0, "bad": 0, "too_long": 0, "control_tokens_in_content": 0}
     found: list[dict[str, Any]] = []
     for row in rows:
@@ -110,13 +163,17 @@ def table(
             f"({counts['too_long']} longer than {most} tokens); it needs some of both"
         )
     Random(seed).shuffle(found)
-    if config.loss == "kto":
-        micro = min(config.micro_batch_size or config.batch_size, config.batch_size)
-        for start in range(0, len(found), micro):
-            batch = found[start : start + micro]
-            for i, one in enumerate(batch):
-                one["KL_completion_ids"] = batch[i - 1]["completion_ids"]
     return Dataset.from_list(found), counts
+
+
+def with_others(rows: Dataset, micro: int) -> Dataset:
+    """Each row with an answer of its batch to another prompt, from which TRL estimates the KL."""
+    answers = rows["completion_ids"]
+    others = []
+    for start in range(0, len(rows), micro):
+        batch = [answers[i] for i in range(start, min(start + micro, len(rows)))]
+        others += [batch[i - 1] for i in range(len(batch))]
+    return rows.add_column("KL_completion_ids", others)
 
 
 def arguments(config: KTOConfig, pace: loop.Pace, workshop: Workshop, *, has_held_out: bool) -> TrlKTOConfig:

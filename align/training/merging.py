@@ -50,6 +50,10 @@ def whole(
     model = model.eval()
     # accelerate hangs a forward under autocast on the instance: its rounding would be taken for the merge's
     model.__dict__.pop("forward", None)
+    for module in model.modules():
+        # bitsandbytes rounds what it multiplies to this by itself
+        if hasattr(module, "compute_dtype"):
+            module.compute_dtype = torch.float32
     before = [predicted(model, ids) for ids in rows]
     speaks = not before or before[0].shape[-1] > 1
     began = openings(model, tokenizer, prompts) if speaks else []
@@ -60,8 +64,13 @@ def whole(
         from peft import PeftModel
 
         assert base is not None, "a quantised base is known by its folder"
-        plain = peft.quantised(base, config.lora.base, compute="float32", attention="sdpa").dequantize().float()
-        merged = PeftModel.from_pretrained(plain, str(adapter), local_files_only=True).merge_and_unload(safe_merge=True)
+        plain = peft.quantised(base, config.lora.base, compute="float32", attention="sdpa", device="cpu")
+        plain = plain.dequantize().float()
+        adapted = PeftModel.from_pretrained(plain, str(adapter), local_files_only=True).eval()
+        if config.lora.base == "int8":
+            # its products are of rounded activations, which no float32 weights can repeat: the fold alone is held
+            before = [predicted(adapted, ids) for ids in rows]
+        merged = adapted.merge_and_unload(safe_merge=True)
         # it is a plain model now: no trace of the format in which its base was frozen
         if hasattr(merged.config, "quantization_config"):
             del merged.config.quantization_config
@@ -115,14 +124,16 @@ def spelt_out(model: Any, tokenizer: Any, rows: Sequence[list[int]]) -> tuple[An
         if states:
             states_RC = torch.cat(states)
             away_C1 = torch.linalg.lstsq(states_RC, states_RC.new_full((len(states_RC), 1), -AVOIDED)).solution
-            base.get_output_embeddings().weight[ids] = away_C1[:, 0].to(vectors_NC)
+            base.get_output_embeddings().weight[ids] = away_C1[:, 0].to(base.get_output_embeddings().weight)
     tokenizer.chat_template = "{{- '" + "".join(tokens) + "' -}}" + tokenizer.chat_template
     return base, ids
 
 
 def _last_states(base: Any, ids: list[int]) -> torch.Tensor:
-    states: torch.Tensor = base.base_model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]
-    return states
+    device = base.get_input_embeddings().weight.device
+    states = base.base_model(input_ids=torch.tensor([ids], device=device), use_cache=False).last_hidden_state[0]
+    # least squares of states that are equal, as those of a shared system prompt are, are solved on a CPU alone
+    return torch.as_tensor(states.float().cpu())
 
 
 def some_rows(dataset: Any) -> list[list[int]]:

@@ -17,7 +17,8 @@ from align.training import loop
 
 
 def take(config: ModelConfig, out: Path, workshop: Workshop) -> None:
-    """Write `model/`, an empty `log.jsonl`, and `summary.json`. The weights keep the number format they came in."""
+    """Write `model/`, an empty `log.jsonl`, and `summary.json`. The weights keep the number format they came in, or
+    become float32 where an adapter is folded in."""
     needs_template = config.chat_template is None
     if config.folder is not None:
         # looked at before torch is even imported
@@ -42,7 +43,9 @@ def take(config: ModelConfig, out: Path, workshop: Workshop) -> None:
             folder = snapshot(config.name, config.revision, offline=workshop.runtime.offline)
             summary = {"origin": "hub", "name": config.name, "revision": config.revision}
             inspect_folder(folder, needs_chat_template=needs_template)
-        model, tokenizer = load_model(folder, dtype="auto"), load_tokenizer(folder)
+        # an adapter folded into half precision would for the most part be rounded away
+        whole = config.adapter is not None or bool(config.adapters)
+        model, tokenizer = load_model(folder, dtype="float32" if whole else "auto"), load_tokenizer(folder)
         every_token_has_a_vector(model, tokenizer, folder)
     for adapter in (config.adapter, *config.adapters):
         if adapter is not None:

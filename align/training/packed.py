@@ -17,6 +17,7 @@ from trl.trainer.utils import FusedCausalLMOutput
 from align.models.answer_head import METRICS
 from align.models.packing import SHARE, Pack, bundle_rows
 from align.models.trees import head, hidden_states, unwrapped, why_unsupported
+from align.ports import Workshop
 
 KNOWN = frozenset({"input_ids", "attention_mask", "use_cache", "logits_to_keep", "num_items_in_batch"})
 """What a forward may be given for its batch to be packed; whatever else is given must be empty."""
@@ -36,6 +37,28 @@ class Packing:
     """Tokens that the same batches have with their padding."""
     last: FusedCausalLMOutput | None = None
     """What the last forward with gradients gave."""
+
+
+class InTrees:
+    """What a trainer of TRL's is besides, so that its batches are run as prompt trees where its model can."""
+
+    workshop: Workshop
+    model: Any
+    packed: bool
+    packing: Packing | None = None
+
+    def pack(self) -> None:
+        """Run batches as trees from here on; called once TRL has given the model its head, and before any batch."""
+        if self.packed and self.packing is None:
+            if self.workshop.runtime.sharding == "zero3":
+                found: Packing | str = "ZeRO-3 has no whole head to compute answers with"
+            else:
+                found = pack_in_place(self.model)
+            if isinstance(found, str):
+                self.workshop.note(f"not packed: {found}; batches are padded, as TRL pads them")
+                self.packed = False
+            else:
+                self.packing = found
 
 
 def pack_in_place(

@@ -31,15 +31,16 @@ def reference_logps(
     lengths: Sequence[int],
     batch_size: int | None,
     made_of: Sequence[Any],
+    columns: Sequence[str] = ("prompt_ids", "chosen_ids", "rejected_ids"),
 ) -> Logps:
     """Both columns, in the order of `rows`; a kill costs one batch, and equal contents are never computed twice.
 
     `compute` takes the places of a batch's rows. A batch has `batch_size` rows, or, where that is None, as many as fill
     a packed row. `made_of` is what decides the numbers besides the rows: the model's digest, the number format, the way
-    taken. TrainingError where a number is not finite.
+    taken; `columns` are those of a row that hold token ids. TrainingError where a number is not finite.
     """
     batches = in_batches(lengths, batch_size)
-    key = content(rows, [*made_of, batches])
+    key = content(rows, [*made_of, batches], columns)
     part = "" if world() == 1 else f".{rank()}of{world()}"
     journal_at = workshop.work / f"reference.{name}{part}.jsonl"
     shelf = getattr(workshop, "shelf", None)
@@ -51,7 +52,7 @@ def reference_logps(
     found: dict[int, Any] = {}
     with (
         jsonl.Journal(journal_at) as journal,
-        workshop.progress(f"reference on {name} pairs", len(lengths)) as progress,
+        workshop.progress(f"reference on {name} rows", len(lengths)) as progress,
     ):
         done = journal.done()
         for at, n in enumerate(mine):
@@ -90,11 +91,11 @@ def in_batches(lengths: Sequence[int], batch_size: int | None) -> list[list[int]
     return batches
 
 
-def content(rows: Any, made_of: Sequence[Any]) -> str:
+def content(rows: Any, made_of: Sequence[Any], columns: Sequence[str]) -> str:
     """sha256, in hex, of the rows' token ids and of what else decides the numbers."""
     digest = hashlib.sha256(json.dumps(made_of).encode("utf-8"))
     for row in rows:
-        digest.update(json.dumps([row[f"{side}_ids"] for side in ("prompt", "chosen", "rejected")]).encode("utf-8"))
+        digest.update(json.dumps([row[name] for name in columns]).encode("utf-8"))
     return digest.hexdigest()
 
 

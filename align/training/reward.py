@@ -97,11 +97,11 @@ def reward(config: RewardConfig, model: Path | None, train: Files, test: Files, 
     rows, counts = table(train, chat, config, most=most)
     test_rows, test_counts = table(test, chat, config, most=most) if any(test.values()) else (None, None)
     told = None if test_rows is None else loop.at_most(test_rows, config.eval_rows, lengths(test_rows))
-    pace = loop.Pace.of(config, len(rows))
+    pace = loop.Pace.of(config, len(rows), lengths(rows))
     if config.freeze:
         freeze(scorer, config.freeze)
     adapter = adapter_config(config, scorer, tokenizer, task="SEQ_CLS")
-    why = trees.why_unsupported(scorer)
+    why = trees.why_unsupported(scorer) if config.packed else "packed: false"
     if why is not None:
         workshop.note(f"this model is not run over packed prompt trees, but padded as TRL does: {why}")
     trainer = Rewarding(

@@ -146,7 +146,7 @@ def rlhf(
             f"rlhf: {len(told)} prompts to learn from ({n_long} of {len(learnt)} are longer than {most} tokens), and a "
             f"step needs {per_step}; give more prompts, or lower rlhf.batch_size"
         )
-    pace = pace_of(config, len(told))
+    pace = pace_of(config, len(told), longest=max(len(one.ids) for one in told))
     chosen = Draw(config.temperature, config.top_p, config.max_answer_tokens, frozenset(chat.ends))
     trainer = made(config, policy, tokenizer, adapter, told, pace, workshop, n_rewards=len(marks) + (cost is not None))
     trainer.rules, trainer.workshop, trainer.chat, trainer.chosen = config, workshop, chat, chosen
@@ -212,14 +212,33 @@ def alarms(watching: Watching) -> dict[str, Any]:
     }
 
 
-def pace_of(config: RLHFConfig, n_prompts: int) -> loop.Pace:
-    """A run in steps; an epoch passes every prompt once, and each generation is learnt from `iterations` times."""
+def pace_of(config: RLHFConfig, n_prompts: int, longest: int = 0) -> loop.Pace:
+    """A run in steps; an epoch passes every prompt once, and each generation is learnt from `iterations` times.
+
+    Without `micro_batch_size`, as many answers at once as fit in `row_tokens` at their longest, to prompts of at most
+    `longest` tokens.
+    """
     per_step = config.batch_size // config.samples_per_prompt
-    micro = min(config.micro_batch_size or config.batch_size, config.batch_size)
+    micro = min(config.micro_batch_size or fitting(config, longest), config.batch_size)
     total = config.steps or max(1, math.ceil(config.epochs * (n_prompts // per_step) * config.iterations))
     return loop.Pace(
         total, int(config.warmup_share * total), max(1, math.ceil(total / 10)), micro, config.batch_size // micro
     )
+
+
+def fitting(config: RLHFConfig, longest: int) -> int:
+    """The most answers, whole prompts' or a divisor of one prompt's, that `row_tokens` holds; 1 where none do."""
+    of_one = config.samples_per_prompt
+    for n in range(config.batch_size, 0, -1):
+        whole = n % of_one == 0 or of_one % n == 0
+        n_prompts = -(-n // of_one) if config.packed else n
+        if (
+            config.batch_size % n == 0
+            and whole
+            and n_prompts * longest + n * config.max_answer_tokens <= config.row_tokens
+        ):
+            return n
+    return 1
 
 
 def price_of(config: RLHFConfig, workshop: Workshop) -> float:

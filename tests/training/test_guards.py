@@ -13,6 +13,7 @@ import torch
 from peft import PeftModel, get_peft_model
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
+from transformers import TrainingArguments
 
 from align.configs import DPOConfig, LoRA, SFTConfig
 from align.errors import AlignError, ModelError, RecordError, TrainingError
@@ -21,7 +22,7 @@ from align.models.peft import lora_config
 from align.records import Demonstration, Preference
 from align.store import jsonl
 from align.training.dpo import StartsAtReference
-from align.training.guards import Watch, adapter_switches, memory
+from align.training.guards import Guarded, Watch, adapter_switches, memory
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import Place, World, question, turn
 
@@ -241,6 +242,23 @@ def test_where_padding_is_the_end_of_text_the_end_is_learnt_all_the_same(world: 
         ends.append([row["eval_loss"] for _, row in jsonl.rows(out / "log.jsonl") if "eval_loss" in row])
     # padding counts for nothing, so which token it is changes nothing: the end of text included
     assert ends[0] == pytest.approx(ends[1], abs=1e-5)
+
+
+def test_where_a_machine_has_several_gpus_one_process_takes_one() -> None:
+    seen = []
+
+    class Trainer:
+        def __init__(self, args: Any) -> None:
+            seen.append(args._n_gpu)
+
+    class Guarding(Guarded, Trainer):
+        pass
+
+    for n in (0, 1, 8):
+        args = TrainingArguments(output_dir="unused", use_cpu=True)
+        args._n_gpu = n
+        Guarding(args=args)
+    assert seen == [0, 1, 1]
 
 
 def test_a_lack_of_memory_is_told_with_what_to_turn_down_and_other_errors_are_not_hidden() -> None:

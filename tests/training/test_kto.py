@@ -10,10 +10,10 @@ import pytest
 
 from align.configs import KTOConfig, LoRA
 from align.data.flags import read_flags
-from align.errors import RecordError
+from align.errors import RecordError, TrainingError
 from align.store import jsonl
 from align.training.trainer import TransformersTrainer
-from tests.training.tiny import LIVES, Place, World, question
+from tests.training.tiny import LIVES, Place, World, digests, killed, question
 
 FAST: dict[str, Any] = {"learning_rate": 5e-3, "batch_size": 6, "epochs": 6.0, "beta": 0.3}
 
@@ -39,6 +39,44 @@ def test_pairs_taken_apart_are_learnt_from(knobs: dict[str, Any], world: World, 
     assert found[-1] > 0.3
     summary = jsonl.parse((tmp_path / "summary.json").read_bytes(), "summary")
     assert (summary["train"]["good"], summary["train"]["bad"]) == (12, 12)
+
+
+def test_the_reference_pass_goes_on_where_it_was_killed_and_is_packed_as_the_policy_is(
+    world: World, tmp_path: Path
+) -> None:
+    def run(out: Path, **place: Any) -> None:
+        out.mkdir(exist_ok=True)
+        config = KTOConfig.model_validate({**FAST, "epochs": 1.0})
+        TransformersTrainer().kto(config, world.model, world.preferences, None, out, Place(out.parent / "w", **place))
+
+    whole, broken = tmp_path / "whole", tmp_path / "elsewhere" / "broken"
+    broken.parent.mkdir()
+    run(whole)
+    assert killed(lambda: run(broken, dies=("kto", 2)))
+    journal = broken.parent / "w" / "reference.train.jsonl"
+    before = journal.read_bytes()
+    run(broken)
+    assert before
+    assert journal.read_bytes() == before
+    assert digests(broken) == digests(whole)
+
+
+def test_where_packing_is_turned_off_nothing_is_packed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("align.training.packed.pack_in_place", None)
+    assert margins(tuned(world, tmp_path, world.preferences, packed=False))[-1] > 0.3
+
+
+def test_what_is_taken_at_once_is_bounded_by_its_tokens(world: World, tmp_path: Path) -> None:
+    losses = [
+        [row["loss"] for row in tuned(world, tmp_path / f"{n}", world.preferences, row_tokens=n) if "loss" in row]
+        for n in (4096, 300)
+    ]
+    assert (tmp_path / "4096" / "work" / "checkpoints").exists()
+    assert losses[0] != losses[1], "the KL is estimated from the answers of a batch"
+    with pytest.raises(TrainingError, match=r"row_tokens: 64 found, and two answers of .* tokens do not fit"):
+        tuned(world, tmp_path / "64", world.preferences, row_tokens=64)
 
 
 def flags(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from align.configs import DPOConfig, ExportConfig, LoRA, ModelConfig
 from align.errors import ModelError
-from align.models.load import end_ids, load_model, load_tokenizer
+from align.models.load import end_ids, load_model, load_tokenizer, save
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import Place, World
 
@@ -81,6 +83,43 @@ def test_a_model_is_exported_in_the_number_format_asked_for(world: World, tmp_pa
     assert str(again.dtype) == "torch.bfloat16"
     assert load_tokenizer(tmp_path / "model").chat_template == load_tokenizer(world.model).chat_template
     assert (tmp_path / "model" / "generation_config.json").exists()
+
+
+def test_what_half_precision_takes_away_on_export_is_said(world: World, tmp_path: Path) -> None:
+    place = Place(tmp_path / "work")
+    TRAINER.export(ExportConfig(dtype="bfloat16"), world.model, tmp_path, place)
+    (note,) = place.notes
+    assert re.match(r"rounded to bfloat16: \d\.\de-\d\d nats a token from the model that was measured", note)
+
+
+def test_an_adapter_on_weights_of_half_precision_is_folded_in_without_rounding_it_away(
+    world: World, tmp_path: Path
+) -> None:
+    half = tmp_path / "half"
+    model = load_model(world.model, dtype="bfloat16")
+    save(model, load_tokenizer(world.model), half)
+    config = DPOConfig(learning_rate=1e-5, batch_size=4, lora=LoRA(rank=2))
+    (tmp_path / "tuned").mkdir()
+    TRAINER.dpo(config, half, world.preferences, None, tmp_path / "tuned", Place(tmp_path / "tuned-work"))
+    taken = take(tmp_path, folder=str(half), adapter=str(tmp_path / "tuned" / "adapter"))
+    assert load_model(taken, dtype="auto").dtype == torch.float32
+    trained, found, base = (load_model(folder).state_dict() for folder in (tmp_path / "tuned" / "model", taken, half))
+    for name, tensor in found.items():
+        assert torch.allclose(tensor, trained[name], atol=1e-7), name
+    moved = [name for name in base if not torch.equal(base[name], trained[name])]
+    assert moved
+    lost = [(trained[name].bfloat16().float() == base[name]).float().mean() for name in moved]
+    assert min(lost) > 0.5, "in bfloat16 most of what was learnt would be rounded away"
+
+
+def test_settings_that_name_a_temperature_and_forget_to_sample_are_mended(world: World, tmp_path: Path) -> None:
+    folder = tmp_path / "published"
+    shutil.copytree(world.model, folder)
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_sample": False, "temperature": 0.6}))
+    taken = take(tmp_path, folder=str(folder))
+    found = json.loads((taken / "generation_config.json").read_text())
+    assert (found["do_sample"], found["temperature"]) == (True, 0.6)
 
 
 def test_an_adapter_is_exported_with_tokenizer_and_template(world: World, tmp_path: Path) -> None:

@@ -166,6 +166,17 @@ def test_under_autocast_both_models_are_compared_in_the_number_format_that_is_sa
     assert json.loads((tmp_path / "summary.json").read_text())["merged"]["kl"] < 1e-8
 
 
+@needs_bitsandbytes
+@pytest.mark.parametrize("base", ["nf4", "int8"])
+def test_over_a_quantised_base_too_the_rounding_of_products_is_not_taken_for_the_merges(
+    base: str, world: World, tmp_path: Path
+) -> None:
+    config = DPOConfig(learning_rate=1e-2, batch_size=6, epochs=2, lora={"rank": 4, "alpha": 8, "base": base})
+    place = Place(tmp_path / "work", dtype="bfloat16")
+    TransformersTrainer().dpo(config, world.model, world.preferences, None, tmp_path, place)
+    assert json.loads((tmp_path / "summary.json").read_text())["merged"]["kl"] < 1e-7
+
+
 def test_a_merge_past_the_tolerance_saves_nothing(world: World, tmp_path: Path) -> None:
     base = load_model(world.model, dtype="bfloat16")
     config = SFTConfig(lora={"rank": 4, "alpha": 400}, merge_tolerance=1e-9)

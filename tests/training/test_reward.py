@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,31 @@ def test_adding_up_micro_batches_is_the_whole_batch(world: World, tmp_path: Path
         rows = [row for _, row in jsonl.rows(tmp_path / str(micro) / "log.jsonl")]
         ends.append([row["eval_loss"] for row in rows if row["phase"] == "eval"])
     assert ends[0] == pytest.approx(ends[1], abs=2e-5)
+
+
+def test_what_is_taken_at_once_is_bounded_by_its_tokens_and_packing_can_be_turned_off(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, packed = [], []
+
+    class Seen(Collator):
+        def __call__(self, groups: Sequence[Any]) -> dict[str, Any]:
+            seen.append(len(groups))
+            packed.append(self.packed)
+            return super().__call__(groups)
+
+    monkeypatch.setattr("align.training.reward.Collator", Seen)
+    ends = []
+    for knobs in ({}, {"row_tokens": 64}, {"packed": False}):
+        seen.clear()
+        packed.clear()
+        out = tmp_path / "_".join(["run", *knobs])
+        train(RewardConfig(learning_rate=1e-3, batch_size=3, epochs=4, **knobs), world, out)
+        ends.append([row["eval_loss"] for _, row in jsonl.rows(out / "log.jsonl") if row["phase"] == "eval"])
+        assert max(seen) == (1 if "row_tokens" in knobs else 3)
+        assert set(packed) == {"packed" not in knobs}
+    assert ends[1] == pytest.approx(ends[0], abs=2e-5)
+    assert ends[2] == pytest.approx(ends[0], abs=2e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
