@@ -156,10 +156,17 @@ def dpo(
         own_loss=config.loss if config.weighed else None,
     )
     # in bfloat16 an answer's log-probability is good to some tenths of a nat, depending on its neighbours in the batch
+    nats = 1.0 if workshop.runtime.dtype == "bfloat16" else 1e-2
+    if config.lora is not None and config.lora.base == "int8":
+        nats = 10.0
+        workshop.note(
+            "lora.base: int8 rounds what it multiplies, and an answer's log-probability comes out nats apart from one "
+            "batch to the next, for policy and reference; nf4 does not"
+        )
     if config.prompt_tuning is None:  # vectors put before the text are there from the first step on
         trainer.add_callback(
             StartsAtReference(
-                tolerance=config.beta * (1.0 if workshop.runtime.dtype == "bfloat16" else 1e-2),
+                tolerance=config.beta * nats,
                 costs_log_two=config.loss == "sigmoid" and not (config.weighed or config.sft_weight or holds(config)),
             )
         )

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from align.configs import DPOConfig, LoRA
+from align.configs import DPOConfig, LoRA, RewardConfig, SFTConfig
 from align.models.chat import Chat
 from align.models.load import end_ids, load_model, load_tokenizer
-from align.records import Message, Preference
+from align.records import Demonstration, Message, Preference
 from align.store import jsonl
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import Place
@@ -43,19 +43,20 @@ class Tuned:
     notes: list[str]
 
 
+def preferences() -> list[Preference]:
+    return [
+        Preference(prompt=(turn("user", asked),), chosen=(turn("assistant", a),), rejected=(turn("assistant", b),))
+        for asked, a, b in PAIRS
+    ]
+
+
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
     assert (FOLDER / "config.json").exists(), f"{FOLDER} is missing; run: make real-model"
     folder = tmp_path_factory.mktemp("tuned")
     out, pairs = folder / "out", folder / "pairs.jsonl"
     out.mkdir()
-    jsonl.write(
-        pairs,
-        (
-            Preference(prompt=(turn("user", asked),), chosen=(turn("assistant", a),), rejected=(turn("assistant", b),))
-            for asked, a, b in PAIRS
-        ),
-    )
+    jsonl.write(pairs, preferences())
     config = DPOConfig(
         learning_rate=5e-4, schedule="constant", warmup_share=0, epochs=2, batch_size=4, micro_batch_size=2,
         max_tokens=128, lora=LoRA(rank=4, alpha=8),
@@ -110,3 +111,34 @@ def test_the_merged_model_is_the_base_with_its_adapter(tuned: Tuned) -> None:
     assert (after - before).abs().max() > 0.1, "two steps at this rate are seen"
     assert (after - adapted).abs().max() < 1e-3, "float32, logits of size 20"
     assert load_tokenizer(tuned.out / "model").chat_template == tuned.tokenizer.chat_template
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "base"), [("dpo", "float32"), ("dpo", "nf4"), ("dpo", "int8"), ("sft", "float32"), ("reward", "float32")]
+)
+def test_under_bfloat16_the_adapter_folded_in_is_the_model_that_was_trained(
+    stage: str, base: str, tmp_path: Path
+) -> None:
+    if base != "float32":
+        pytest.importorskip("bitsandbytes", reason="pip install 'align-prefs[quant]'")
+    data, out, place = tmp_path / "data.jsonl", tmp_path / "out", Place(tmp_path / "work", dtype="bfloat16")
+    out.mkdir()
+    knobs: dict[str, Any] = {
+        "learning_rate": 5e-4, "epochs": 2, "batch_size": 4, "max_tokens": 128, "lora": {"rank": 4, "base": base},
+    }  # fmt: skip
+    trainer = TransformersTrainer()
+    if stage == "sft":
+        jsonl.write(data, [Demonstration(messages=(*one.prompt, *one.chosen)) for one in preferences()])
+        trainer.sft(SFTConfig.model_validate(knobs), FOLDER, data, None, out, place)
+    else:
+        jsonl.write(data, preferences())
+        if stage == "dpo":
+            trainer.dpo(DPOConfig.model_validate(knobs), FOLDER, data, None, out, place)
+        else:
+            nothing = {"preferences": None, "rankings": None}
+            files = {**nothing, "preferences": data}
+            trainer.reward(RewardConfig.model_validate(knobs), FOLDER, files, nothing, out, place)
+    merged = json.loads((out / "summary.json").read_text())["merged"]
+    assert merged.get("kl", merged.get("score")) < 1e-5
+    assert merged.get("refusals_changed", 0.0) == 0.0
