@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +21,7 @@ from align.preference.pairing import weakest
 from align.records import Candidate, Item, ItemScore, Message, Preference, Prompt, Provenance, Source, canonical
 from align.stages import duels, grading
 from align.store import jsonl
+from align.store.fingerprint import fingerprint
 from align.testbed.truth import assess
 
 VERSION = 7
@@ -203,21 +206,31 @@ class _Outputs:
 
 
 class _Scorer:
-    """Asks a model for log-probabilities, chunk by chunk, each finished chunk in a journal that outlives a kill."""
+    """Asks a model for log-probabilities, chunk by chunk, each finished chunk in a journal that outlives a kill.
+
+    The whole of them is kept on a shelf by content: the base is asked once, as a model and as another's reference.
+    """
 
     def __init__(self, model: Artifact, name: str, tools: Tools, seen: _Outputs | None) -> None:
         self.model, self.name, self.tools, self.seen = model, name, tools, seen
 
     def __call__(self, requests: Sequence[ScoreRequest]) -> list[Score]:
         found: list[Score] = []
+        asked = [(chunk, self._key(chunk)) for chunk in chunks(requests)]
+        journal_at = self.tools.work / f"{self.name}.logp.jsonl"
+        kept = (
+            self.tools.shelf(fingerprint(["logps", VERSION, self.tools.runtime.device, [key for _, key in asked]]))
+            / "logps"
+        )
+        if kept.exists() and not journal_at.exists():
+            shutil.copyfile(kept, journal_at)
         with (
-            jsonl.Journal(self.tools.work / f"{self.name}.logp.jsonl") as journal,
+            jsonl.Journal(journal_at) as journal,
             closing(self.tools.scorer(self.model.path / "model")) as scorer,
             self.tools.progress(f"score {self.name}", len(requests)) as progress,
         ):
             done = {str(row["chunk"]): row["scores"] for row in journal.done()}
-            for chunk in chunks(requests):
-                key = hashlib.sha256(canonical([self.model.digest, [_plain(r) for r in chunk]]).encode()).hexdigest()
+            for chunk, key in asked:
                 if key not in done:
                     # hexadecimal, for a journal of JSON holds no NaN, and what is resumed must equal what was not
                     done[key] = [[float(s.logp).hex(), s.n_tokens] for s in scorer.score(chunk)]
@@ -228,7 +241,15 @@ class _Scorer:
                 progress.advance(len(chunk))
         if len(found) != len(requests):
             raise RecordError(f"{self.name}: {len(found)} scores for {len(requests)} requests")
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = kept.with_name(f"logps.{os.getpid()}.partial")
+            shutil.copyfile(journal_at, partial)
+            partial.replace(kept)
         return found
+
+    def _key(self, chunk: Sequence[ScoreRequest]) -> str:
+        return hashlib.sha256(canonical([self.model.digest, [_plain(r) for r in chunk]]).encode()).hexdigest()
 
 
 class _Grader:

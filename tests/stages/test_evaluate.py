@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from align.configs import EvaluateStep
+from align.configs import EvaluateStep, RuntimeConfig
 from align.errors import RecordError
 from align.evals.controls import CONTROLS, Control
 from align.ports import Artifact, Score
@@ -28,8 +28,14 @@ WORLD = make_world(0)
 class Bench:
     """The tools of a stage, with a control model as scorer."""
 
-    def __init__(self, work: Path, control: Control, die_after: int | None = None) -> None:
+    runtime = RuntimeConfig(device="cpu", dtype="float32", threads=1)
+
+    def __init__(self, work: Path, control: Control, die_after: int | None = None, shelves: Path | None = None) -> None:
         self.work, self.control, self.die_after, self.asked = work, control, die_after, 0
+        self.shelves = shelves or work / "shelves"
+
+    def shelf(self, name: str) -> Path:
+        return self.shelves / name[:32]
 
     def scorer(self, model: Path) -> Any:
         return SimpleNamespace(score=self._score, close=lambda: None)
@@ -141,6 +147,25 @@ def test_a_killed_run_goes_on_from_its_journal_and_ends_in_the_same_bytes(
     assert 0 < again.asked <= 180 - 100, "what the journal holds was scored again"
     for name in ("scores.jsonl", "measurements.jsonl"):
         assert (tmp_path / "killed" / "out" / name).read_bytes() == (tmp_path / "whole" / "out" / name).read_bytes()
+
+
+def test_the_base_is_asked_once_as_a_model_and_as_anothers_reference(tmp_path: Path, data: Artifact) -> None:
+    before = {"reference": artifact(tmp_path / "before", "policy before")}
+    shelves = tmp_path / "shelves"
+
+    def measured(name: str, **more: Any) -> tuple[int, bytes]:
+        bench = Bench(tmp_path / name / "work", BY_NAME["random"], shelves=more.pop("shelves", shelves))
+        run(tmp_path / name / "out", data, BY_NAME["random"], "dpo_accuracy", bench=bench, **more)
+        return bench.asked, (tmp_path / name / "out" / "scores.jsonl").read_bytes()
+
+    alone, _ = measured("base", model="base", inputs={"model": before["reference"]})
+    both, whole = measured("elsewhere", inputs=before, shelves=tmp_path / "none")
+    asked, scores = measured("tuned", inputs=before)
+    assert (alone, both, asked) == (180, 360, 180)
+    assert scores == whole
+    (tmp_path / "tuned" / "out").rename(tmp_path / "gone")
+    other, _ = measured("other", inputs={**before, "model": artifact(tmp_path / "m", "another policy")})
+    assert other == 180, "another model is another matter"
 
 
 def test_only_the_tuned_model_has_an_implicit_reward(tmp_path: Path, data: Artifact) -> None:
