@@ -63,7 +63,10 @@ def _needed(store: Store, runs: Mapping[str, dict[str, Any]]) -> set[Path]:
 
 
 def _shelves(store: Store, needed: set[Path]) -> list[Path]:
-    """Answers kept for further runs that no artifact in need was drawn with; none while a run is unfinished."""
+    """What is kept for further runs, and no artifact in need was drawn with; none while a run is unfinished.
+
+    Answers, and the log-probabilities of a reference or a measured model, which are computed again when they are asked.
+    """
     if any(path.with_suffix("") in needed for path in store.partials()):
         return []
     used: set[str] = set()

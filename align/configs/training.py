@@ -60,7 +60,8 @@ class TrainingConfig(StageConfig):
     """Tokens added to the vocabulary, whose vectors begin as the mean of all and are learnt, beside an adapter too."""
     merge_tolerance: float = Field(1.0e-4, gt=0)
     """Nats a token, at most, by which a model with its adapter merged may part from the model that was trained (mean
-    KL on training rows, both in float32); past it no model is saved."""
+    KL on training rows, both in float32; over an int8 base, from that base with the adapter beside it); past it no
+    model is saved. What has been saved is not looked at again when it is lowered."""
     merge_refusals: float = Field(0.1, ge=0, le=1)
     """Share of training prompts (of sixteen, greedily answered), at most, that only one of those two models may
     decline; past it no model is saved. Near a tie one token decides, so 0 may refuse a merge that is sound."""

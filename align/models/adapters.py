@@ -17,14 +17,14 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-TOLERANCES = {"float32": 1e-4, "float64": 1e-4}
-"""Nats a token by which a merged model may part from the one with its adapter on; in half precision 0.02."""
+TOLERANCE = 1e-4
+"""Nats a token by which a merged model may part from the one with its adapter on, in float32."""
 
 
 def merge(model: Any, folder: Path) -> Any:
-    """The model with the adapter folded in, in the model's own number format; ModelError where it does not fit.
+    """The model, in float32, with the adapter folded in; ModelError where it does not fit.
 
-    The two are compared on made-up rows of tokens: past `TOLERANCES`, the merge is refused.
+    The two are compared on made-up rows of tokens: past `TOLERANCE`, the merge is refused.
     """
     from peft import PeftModel
 
@@ -54,11 +54,9 @@ def merge(model: Any, folder: Path) -> Any:
         ) from error
     finite(merged, str(folder))
     kl = distance(told, [predicted(merged.eval(), ids) for ids in rows])["kl"]
-    most = TOLERANCES.get(str(merged.dtype).removeprefix("torch."), 0.02)
-    if not kl <= most:
+    if not kl <= TOLERANCE:
         raise ModelError(
-            f"{folder}: folded into the weights it is {kl:.1e} nats a token away from itself, {most:g} allowed; "
-            "give the base in float32"
+            f"{folder}: folded into the weights it is {kl:.1e} nats a token away from itself, {TOLERANCE:g} allowed"
         )
     after = merged.state_dict()
     if all(tensor.equal(after[name]) for name, tensor in before.items() if name in after):
@@ -75,7 +73,9 @@ def refuse_other_base(folder: Path, name: str, revision: str) -> None:
     """
     settings = config(folder)
     base, commit = settings.get("base_model_name_or_path"), settings.get("revision")
-    if isinstance(base, str) and HUB_ID.fullmatch(base) and base.lower() != name.lower():
+    if not isinstance(base, str) or not HUB_ID.fullmatch(base) or Path(base).exists():
+        return
+    if base.lower() != name.lower():
         raise ModelError(
             f"{folder / CONFIG}: trained on {base}, and the model is {name}; name the one it was trained on, or give "
             "the weights as model.folder where they are the same under another name"

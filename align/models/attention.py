@@ -92,9 +92,15 @@ def made_hidden(n_queries: int, n_keys: int, window: int | None, device: str) ->
         return hidden if window is None else hidden | (other <= place - window)
 
 
-@lru_cache(maxsize=512)
 def added_mask(n_queries: int, n_keys: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
     """`hidden_keys` as 0 and -inf."""
+    make = made_added if n_queries * n_keys <= KEPT_MASK else made_added.__wrapped__
+    return make(n_queries, n_keys, window, dtype)
+
+
+@lru_cache(maxsize=512)
+def made_added(n_queries: int, n_keys: int, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+    """`added_mask`, kept."""
     hidden = hidden_keys(n_queries, n_keys, window, "cpu")
     with torch.inference_mode(False):
         return torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, -math.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ def build(folder: Path, learnt: TrainingConfig | LoRA | None, runtime: RuntimeCo
     if base == "float32":
         model = load_model(folder, dtype="float32", attention=attention)
     else:
-        model = peft.quantised(folder, base, compute=str(runtime.dtype), attention=attention)
+        # each of several processes has the GPU of its number
+        device = "cpu" if runtime.device == "cpu" else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        model = peft.quantised(folder, base, compute=str(runtime.dtype), attention=attention, device=device)
     tokenizer = load_tokenizer(folder)
     every_token_has_a_vector(model, tokenizer, folder)
     if config.new_tokens:

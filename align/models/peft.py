@@ -17,7 +17,7 @@ from align.models.folder import inspect_folder
 from align.models.load import first_line
 
 
-def quantised(folder: Path, kind: str, *, compute: str, attention: str, device: str | None = None) -> Any:
+def quantised(folder: Path, kind: str, *, compute: str, attention: str, device: str) -> Any:
     """The causal model of a folder with its linear layers in `nf4` or `int8`, by bitsandbytes, on a CPU too."""
     from importlib.util import find_spec
 
@@ -42,8 +42,7 @@ def quantised(folder: Path, kind: str, *, compute: str, attention: str, device: 
             dtype=torch.float32,
             attn_implementation=attention,
             quantization_config=how,
-            # left out, it is the first GPU where there is one
-            device_map=None if device is None else {"": device},
+            device_map={"": device},
             trust_remote_code=False,
             use_safetensors=True,
             local_files_only=True,

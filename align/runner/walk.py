@@ -106,9 +106,7 @@ class Runner:
 
         UsageError before the first step where a later one cannot run on this machine.
         """
-        for step, seen in zip(self.steps, self.outlook(), strict=True):
-            if isinstance(step.config, RLHFConfig) and seen.action != "reuse":
-                refuse_vllm_without_gpu(step.config.engine, self.runtime.device)
+        self._refuse_what_cannot_run_here()
         found: dict[str, Outlook] = {}
         ran = []
         refusal: AlignError | None = None
@@ -151,6 +149,14 @@ class Runner:
         if refusal is not None:
             raise refusal
         return Result(self.recipe, artifacts, verdict, report, tuple(ran))
+
+    def _refuse_what_cannot_run_here(self) -> None:
+        if not any(isinstance(step.config, RLHFConfig) for step in self.steps):
+            return
+        for step, seen in zip(self.steps, self.outlook(), strict=True):
+            to_be_made = seen.action == "run" or self._redone(step) or bool(self.refresh)
+            if isinstance(step.config, RLHFConfig) and to_be_made:
+                refuse_vllm_without_gpu(step.config.engine, self.runtime.device)
 
     def _deliver(self, artifact: Artifact) -> None:
         """Copy and push a reused export where the recipe now says; what is already there is left as it is."""

@@ -24,7 +24,7 @@ from align.store import jsonl
 from align.store.fingerprint import fingerprint
 from align.testbed.truth import assess
 
-VERSION = 7
+VERSION = 8
 CHUNK_CHARACTERS = 32_768
 """Text scored at once: a journal's unit, so that a resumed run asks the scorer in the same batches."""
 CONTROLLED = 50

@@ -21,7 +21,7 @@ from align.store import jsonl
 from align.store.fingerprint import Digests, fingerprint
 from align.store.shards import Shards
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, sampler
 from align.training.packed import InTrees
-from align.training.reference import Logps, reference_logps, weights_of
+from align.training.reference import Logps, reference_logps, standing_for
 from align.training.sharding import not_yet_sharded, spread
 from align.training.weighed import EXTRAS, Weighed, WeighedCollator
 
@@ -152,7 +152,7 @@ def dpo(
         tokenizer=tokenizer,
         adapter=adapter,
         packed=config.packed,
-        reference=" ".join([weights_of(model), config.lora.base if config.lora else "float32", *config.new_tokens]),
+        reference=standing_for(model, config),
         own_loss=config.loss if config.weighed else None,
     )
     # in bfloat16 an answer's log-probability is good to some tenths of a nat, depending on its neighbours in the batch
@@ -293,5 +293,5 @@ def arguments(config: DPOConfig, pace: loop.Pace, workshop: Workshop, *, has_hel
         precompute_ref_log_probs=True,
         disable_dropout=True,
         ddp_find_unused_parameters=False,
-        **spread(workshop.runtime),
+        **spread(workshop.runtime, config.lora.base if config.lora else "float32"),
     )

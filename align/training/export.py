@@ -34,7 +34,9 @@ def export(config: ExportConfig, model: Path, out: Path, workshop: Workshop) -> 
     whole = load_model(model, dtype=config.dtype)
     if config.dtype != "float32":
         rows = made_up_rows(whole)
-        exact = [predicted(load_model(model, dtype="float32"), ids) for ids in rows]
+        measured = load_model(model, dtype="float32")
+        exact = [predicted(measured, ids) for ids in rows]
+        del measured
         kl = distance(exact, [predicted(whole, ids) for ids in rows])["kl"]
         workshop.note(
             f"rounded to {config.dtype}: {kl:.1e} nats a token from the model that was measured (on made-up text); "

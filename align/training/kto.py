@@ -25,7 +25,7 @@ from align.training.guards import Guarded
 from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
 from align.training.packed import InTrees
-from align.training.reference import Logps, reference_logps, weights_of
+from align.training.reference import Logps, reference_logps, standing_for
 
 
 class Flagging(Holding, Guarded, InTrees, KTOTrainer):  # type: ignore[misc]
@@ -105,15 +105,16 @@ def kto(
     if of_kl:
         if pace.micro < 2:
             raise TrainingError(
-                f"row_tokens: {config.row_tokens} found, and two answers of {max(lengths(train))} tokens do not fit, "
-                "each with the one its KL is estimated from; raise it, or lower max_tokens"
+                f"kto: one answer at a time found (batch_size {config.batch_size}, row_tokens {config.row_tokens}, "
+                f"answers of up to {max(lengths(train))} tokens with their prompts), and its loss is of two or more, "
+                "each with another's answer; take an even batch_size, raise row_tokens, or lower max_tokens"
             )
         train = with_others(train, pace.micro)
         test = None if test is None else with_others(test, pace.micro)
     trainer = Flagging(
         workshop=workshop,
         packed=config.packed,
-        reference=weights_of(model),
+        reference=standing_for(model, config),
         model=policy,
         args=arguments(config, pace, workshop, has_held_out=test is not None),
         train_dataset=train,
@@ -172,7 +173,8 @@ def with_others(rows: Dataset, micro: int) -> Dataset:
     others = []
     for start in range(0, len(rows), micro):
         batch = [answers[i] for i in range(start, min(start + micro, len(rows)))]
-        others += [batch[i - 1] for i in range(len(batch))]
+        # a last batch of one has nobody's but its own
+        others += [batch[i - 1] for i in range(len(batch))] if len(batch) > 1 else [answers[start - 1]]
     return rows.add_column("KL_completion_ids", others)
 
 

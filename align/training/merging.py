@@ -44,7 +44,8 @@ def whole(
 ) -> tuple[Any, dict[str, float]]:
     """A plain model that does what `model`, a PEFT model, does; and how far the two are apart on `rows` and `prompts`.
 
-    `adapter` is the folder it was saved in, `base` the folder it began as. TrainingError past `config.merge_tolerance`,
+    `adapter` is the folder it was saved in, `base` the folder it began as. TrainingError past `config.merge_tolerance`
+    (over an int8 base: from that base in float32 with its adapter beside it; `kl_as_run` is how far from it as it ran)
     and where more prompts than `config.merge_refusals` are declined by one of the two and answered by the other.
     """
     model = model.eval()
@@ -58,6 +59,7 @@ def whole(
     speaks = not before or before[0].shape[-1] > 1
     began = openings(model, tokenizer, prompts) if speaks else []
     prefix: list[int] = []
+    as_run: list[torch.Tensor] | None = None
     if config.prompt_tuning is not None:
         merged, prefix = spelt_out(model, tokenizer, rows)
     elif config.lora is not None and config.lora.base != "float32":
@@ -69,7 +71,7 @@ def whole(
         adapted = PeftModel.from_pretrained(plain, str(adapter), local_files_only=True).eval()
         if config.lora.base == "int8":
             # its products are of rounded activations, which no float32 weights can repeat: the fold alone is held
-            before = [predicted(adapted, ids) for ids in rows]
+            as_run, before = before, [predicted(adapted, ids) for ids in rows]
         merged = adapted.merge_and_unload(safe_merge=True)
         # it is a plain model now: no trace of the format in which its base was frozen
         if hasattr(merged.config, "quantization_config"):
@@ -77,6 +79,8 @@ def whole(
     else:
         merged = model.merge_and_unload(safe_merge=True)
     apart = distance(before, [predicted(merged.eval(), prefix + ids)[len(prefix) :] for ids in rows])
+    if as_run is not None and "kl" in apart:
+        apart["kl_as_run"] = distance(as_run, [predicted(merged, ids) for ids in rows])["kl"]
     worst = max((apart[name] for name in ("kl", "score") if name in apart), default=0.0)
     if not worst <= config.merge_tolerance:
         raise TrainingError(
@@ -94,7 +98,9 @@ def whole(
             "kept: raise merge_refusals and run again to take it as it is, or train in full, or without a quantised "
             "base"
         )
-    return merged, {name: float(f"{value:.1e}") if name in ("kl", "score") else value for name, value in apart.items()}
+    return merged, {
+        name: float(f"{value:.1e}") if name in ("kl", "kl_as_run", "score") else value for name, value in apart.items()
+    }
 
 
 def spelt_out(model: Any, tokenizer: Any, rows: Sequence[list[int]]) -> tuple[Any, list[int]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from align.configs import ModelConfig
 from align.errors import ModelError
+from align.models.adapters import merge, refuse_other_base
 from align.models.chat import Chat
 from align.models.folder import inspect_folder
 from align.models.load import end_ids, every_token_has_a_vector, load_model, load_tokenizer, save
@@ -17,13 +18,19 @@ from align.training import loop
 
 
 def take(config: ModelConfig, out: Path, workshop: Workshop) -> None:
-    """Write `model/`, an empty `log.jsonl`, and `summary.json`. The weights keep the number format they came in, or
-    become float32 where an adapter is folded in."""
+    """Write `model/`, an empty `log.jsonl`, and `summary.json`.
+
+    The weights keep the number format they came in, or become float32 where an adapter is folded in.
+    """
     needs_template = config.chat_template is None
     if config.folder is not None:
         # looked at before torch is even imported
         inspect_folder(Path(config.folder), needs_chat_template=needs_template)
     loop.ready(workshop.runtime)
+    adapters = [Path(adapter) for adapter in (config.adapter, *config.adapters) if adapter is not None]
+    if config.name is not None and config.revision is not None:
+        for adapter in adapters:
+            refuse_other_base(adapter, config.name, config.revision)
     summary: dict[str, Any] = {}
     if config.gguf is not None:
         from align.models.gguf import import_gguf
@@ -44,17 +51,11 @@ def take(config: ModelConfig, out: Path, workshop: Workshop) -> None:
             summary = {"origin": "hub", "name": config.name, "revision": config.revision}
             inspect_folder(folder, needs_chat_template=needs_template)
         # an adapter folded into half precision would for the most part be rounded away
-        whole = config.adapter is not None or bool(config.adapters)
-        model, tokenizer = load_model(folder, dtype="float32" if whole else "auto"), load_tokenizer(folder)
+        model, tokenizer = load_model(folder, dtype="float32" if adapters else "auto"), load_tokenizer(folder)
         every_token_has_a_vector(model, tokenizer, folder)
-    for adapter in (config.adapter, *config.adapters):
-        if adapter is not None:
-            from align.models.adapters import merge, refuse_other_base
-
-            if config.name is not None and config.revision is not None:
-                refuse_other_base(Path(adapter), config.name, config.revision)
-            model = merge(model, Path(adapter))
-            summary["adapter"] = "merged" if config.adapter else f"{len(config.adapters)} merged, in their order"
+    for adapter in adapters:
+        model = merge(model, adapter)
+        summary["adapter"] = "merged" if config.adapter else f"{len(config.adapters)} merged, in their order"
     if config.chat_template is not None:
         tokenizer.chat_template = template(Path(config.chat_template))
     ends = end_ids(model, tokenizer)

@@ -1,4 +1,4 @@
-"""The reference's log-probabilities of every pair: computed once, in batches of like length, and kept by content."""
+"""The reference's log-probabilities of every row: computed once, in batches of like length, and kept by content."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from align.configs import TrainingConfig
 from align.errors import TrainingError
 from align.ports import Workshop
 from align.store import jsonl
@@ -19,7 +20,7 @@ TOKENS = 8192
 """Of a packed batch: without gradients it may be twice what a training row is."""
 
 Logps = tuple[list[float], list[float]]
-"""Nats of the chosen and of the rejected answers."""
+"""Nats of the two answers of each row: chosen and rejected, or its own and another's."""
 
 
 def reference_logps(
@@ -97,6 +98,11 @@ def content(rows: Any, made_of: Sequence[Any], columns: Sequence[str]) -> str:
     for row in rows:
         digest.update(json.dumps([row[name] for name in columns]).encode("utf-8"))
     return digest.hexdigest()
+
+
+def standing_for(model: Path, config: TrainingConfig) -> str:
+    """What decides the reference besides the rows: its weights, the format that they are rounded to, added tokens."""
+    return " ".join([weights_of(model), config.lora.base if config.lora else "float32", *config.new_tokens])
 
 
 def weights_of(folder: Path) -> str:

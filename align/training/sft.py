@@ -126,5 +126,5 @@ def arguments(config: SFTConfig, pace: loop.Pace, workshop: Workshop, *, has_hel
         completion_only_loss=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         ddp_find_unused_parameters=False,
-        **spread(workshop.runtime),
+        **spread(workshop.runtime, config.lora.base if config.lora else "float32"),
     )

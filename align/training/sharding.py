@@ -13,7 +13,7 @@ from align.errors import BackendError, TrainingError
 from align.training.ranks import world
 
 
-def spread(runtime: RuntimeConfig) -> dict[str, Any]:
+def spread(runtime: RuntimeConfig, base: str = "float32") -> dict[str, Any]:
     """Arguments of a transformers Trainer; TrainingError where the spreading asked for would be left out in silence.
 
     ZeRO as in Rajbhandari et al. 2020 (arXiv:1910.02054): stage 2 shards gradients and optimizer states, stage 3 the
@@ -30,6 +30,8 @@ def spread(runtime: RuntimeConfig) -> dict[str, Any]:
                 "zero3 or none"
             )
         return {"fsdp": "full_shard", "fsdp_config": {"fsdp_version": 2, "reshard_after_forward": True}}
+    if runtime.sharding == "zero3" and base != "float32":
+        raise TrainingError(f"runtime.sharding: zero3 over a base in {base} cannot be saved here; use zero2")
     if find_spec("deepspeed") is None:
         raise BackendError("runtime.sharding: deepspeed is not installed; run: pip install 'align-prefs[deepspeed]'")
     if runtime.device == "cpu" and os.environ.get("ACCELERATE_USE_CPU"):
@@ -96,8 +98,6 @@ def not_yet_sharded(arguments: Any) -> Iterator[None]:
 def copied(model: Any) -> Any:
     """A model of the same kind, adapter included, with the weights that are there now."""
     plain = model.get_base_model() if hasattr(model, "peft_config") else model
-    if getattr(plain.config, "quantization_config", None) is not None:
-        raise TrainingError("runtime.sharding: zero3 over a quantised base cannot be saved here; use zero2")
     made = type(plain)(plain.config)
     made.generation_config = plain.generation_config
     if plain is not model:

@@ -141,4 +141,5 @@ def test_under_bfloat16_the_adapter_folded_in_is_the_model_that_was_trained(
             trainer.reward(RewardConfig.model_validate(knobs), FOLDER, files, nothing, out, place)
     merged = json.loads((out / "summary.json").read_text())["merged"]
     assert merged.get("kl", merged.get("score")) < 1e-5
+    assert ("kl_as_run" in merged) == (base == "int8")
     assert merged.get("refusals_changed", 0.0) == 0.0

@@ -163,7 +163,6 @@ def test_the_base_is_asked_once_as_a_model_and_as_anothers_reference(tmp_path: P
     asked, scores = measured("tuned", inputs=before)
     assert (alone, both, asked) == (180, 360, 180)
     assert scores == whole
-    (tmp_path / "tuned" / "out").rename(tmp_path / "gone")
     other, _ = measured("other", inputs={**before, "model": artifact(tmp_path / "m", "another policy")})
     assert other == 180, "another model is another matter"
 

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
+from trl import KTOTrainer
 
 from align.configs import KTOConfig, LoRA
 from align.data.flags import read_flags
 from align.errors import RecordError, TrainingError
 from align.store import jsonl
+from align.training.kto import with_others
+from align.training.reference import standing_for
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import LIVES, Place, World, digests, killed, question
 
@@ -68,15 +72,39 @@ def test_where_packing_is_turned_off_nothing_is_packed(
     assert margins(tuned(world, tmp_path, world.preferences, packed=False))[-1] > 0.3
 
 
-def test_what_is_taken_at_once_is_bounded_by_its_tokens(world: World, tmp_path: Path) -> None:
-    losses = [
-        [row["loss"] for row in tuned(world, tmp_path / f"{n}", world.preferences, row_tokens=n) if "loss" in row]
-        for n in (4096, 300)
-    ]
-    assert (tmp_path / "4096" / "work" / "checkpoints").exists()
-    assert losses[0] != losses[1], "the KL is estimated from the answers of a batch"
-    with pytest.raises(TrainingError, match=r"row_tokens: 64 found, and two answers of .* tokens do not fit"):
+def test_what_is_taken_at_once_is_bounded_by_its_tokens(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    step = KTOTrainer.training_step
+
+    def counted(self: Any, model: Any, inputs: Any, *rest: Any) -> Any:
+        seen.append(len(inputs["input_ids"]))
+        return step(self, model, inputs, *rest)
+
+    monkeypatch.setattr(KTOTrainer, "training_step", counted)
+    most = []
+    for tokens in (4096, 300):
+        seen.clear()
+        tuned(world, tmp_path / f"{tokens}", world.preferences, row_tokens=tokens, epochs=1.0)
+        assert sum(seen) == 24
+        most.append(max(seen))
+    assert most[0] == 6
+    assert most[1] in (2, 3)
+    with pytest.raises(TrainingError, match=r"one answer at a time found .*row_tokens 64"):
         tuned(world, tmp_path / "64", world.preferences, row_tokens=64)
+
+
+def test_no_answer_is_its_own_other() -> None:
+    rows = with_others(Dataset.from_list([{"completion_ids": [n]} for n in range(7)]), 3)
+    assert rows["KL_completion_ids"][:] == [[2], [0], [1], [5], [3], [4], [5]]
+
+
+def test_the_reference_of_a_quantised_base_is_another(world: World) -> None:
+    plain = standing_for(world.model, KTOConfig())
+    assert plain == standing_for(world.model, KTOConfig(lora=LoRA(rank=2)))
+    assert plain != standing_for(world.model, KTOConfig(lora=LoRA(rank=2, base="nf4")))
+    assert plain != standing_for(world.model, KTOConfig(new_tokens=("<|x|>",)))
 
 
 def flags(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -163,7 +163,7 @@ def test_under_autocast_both_models_are_compared_in_the_number_format_that_is_sa
     )
     # the trained model as autocast runs it is 2e-7 from itself in float32, and a real one, with a vocabulary of
     # 49,152, 1e-3: that says nothing of the merge
-    assert json.loads((tmp_path / "summary.json").read_text())["merged"]["kl"] < 1e-8
+    assert json.loads((tmp_path / "summary.json").read_text())["merged"]["kl"] < 5e-8
 
 
 @needs_bitsandbytes

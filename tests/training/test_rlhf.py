@@ -17,6 +17,7 @@ from align.ports import Mark
 from align.records import Prompt
 from align.store import jsonl
 from align.training.reinforcing import GroupRelative
+from align.training.rlhf import pace_of
 from align.training.rollouts import Told, Watching, draw, sums
 from align.training.trainer import TransformersTrainer
 from tests.training.tiny import Place, World, digests, killed, question
@@ -232,6 +233,26 @@ def test_where_the_recipe_asks_for_vllm_trls_engine_draws_and_the_books_are_kept
     assert len(rows) == 4 * 16
     assert all(row["kl"] is not None for row in rows)
     assert looked(log, "proxy")
+
+
+@pytest.mark.parametrize(
+    ("knobs", "longest", "micro"),
+    [
+        ({}, 10, 16),
+        ({"row_tokens": 8 * 20 + 2 * 10}, 10, 8),
+        ({"row_tokens": 8 * 20 + 2 * 10 - 1}, 10, 4),
+        ({"row_tokens": 8 * 20 + 2 * 10, "packed": False}, 10, 4),
+        ({"row_tokens": 64}, 200, 1),
+        ({"row_tokens": 64, "micro_batch_size": 8}, 200, 8),
+    ],
+)
+def test_answers_taken_at_once_fit_in_a_row_at_their_longest(knobs: dict[str, Any], longest: int, micro: int) -> None:
+    rule = {"rule": "length", "words": 5}
+    config = RLHFConfig.model_validate(
+        {"batch_size": 16, "samples_per_prompt": 4, "max_answer_tokens": 20, "steps": 3, "rewards": [rule], **knobs}
+    )
+    pace = pace_of(config, 100, longest=longest)
+    assert (pace.micro, pace.accumulate) == (micro, 16 // micro)
 
 
 @pytest.mark.parametrize("engine", [{"name": "vllm"}, {"name": "vllm_server", "url": "http://127.0.0.1:9"}])
