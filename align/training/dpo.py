@@ -27,7 +27,7 @@ from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, sampler
 from align.training.packed import InTrees
-from align.training.reference import Logps, reference_logps, standing_for
+from align.training.reference import Logps, standing_for
 from align.training.sharding import not_yet_sharded, spread
 from align.training.weighed import EXTRAS, Weighed, WeighedCollator
 
@@ -71,8 +71,6 @@ class Preferring(Holding, Guarded, Sinking, Weighed, InTrees, DPOTrainer):  # ty
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Both columns of the reference."""
-        self.pack()
-        self.model.eval()
 
         def compute(batch: Sequence[int]) -> Logps:
             inputs = self._prepare_inputs(self.data_collator([dataset[i] for i in batch]))
@@ -81,14 +79,13 @@ class Preferring(Holding, Guarded, Sinking, Weighed, InTrees, DPOTrainer):  # ty
                 first, second = self.compute_ref_log_probs(self.ref_model or self.model, extras)
             return first.tolist(), second.tolist()
 
-        chosen, rejected = reference_logps(
+        chosen, rejected = self.kept_logps(
             dataset,
             name,
             compute,
-            self.workshop,
             lengths=lengths(dataset),
-            batch_size=batch_size if self.packing is None else None,
-            made_of=[self.reference, self.workshop.runtime.dtype, self.packing is not None],
+            batch_size=batch_size,
+            columns=("prompt_ids", "chosen_ids", "rejected_ids"),
         )
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
 

@@ -25,7 +25,7 @@ from align.training.guards import Guarded
 from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
 from align.training.packed import InTrees
-from align.training.reference import Logps, reference_logps, standing_for
+from align.training.reference import Logps, standing_for
 
 
 class Flagging(Holding, Guarded, InTrees, KTOTrainer):  # type: ignore[misc]
@@ -44,22 +44,18 @@ class Flagging(Holding, Guarded, InTrees, KTOTrainer):  # type: ignore[misc]
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         """Of each answer, and of the one that the KL is estimated from."""
-        self.pack()
-        self.model.eval()
 
         def compute(batch: Sequence[int]) -> Logps:
             inputs = self._prepare_inputs(self.data_collator([dataset[i] for i in batch]))
             own, other = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
             return own.tolist(), [0.0] * len(batch) if other is None else other.tolist()
 
-        own, other = reference_logps(
+        own, other = self.kept_logps(
             dataset,
             name,
             compute,
-            self.workshop,
             lengths=lengths(dataset),
-            batch_size=batch_size if self.packing is None else None,
-            made_of=[self.reference, self.workshop.runtime.dtype, self.packing is not None],
+            batch_size=batch_size,
             columns=[column for column in COLUMNS if column in dataset.column_names],
         )
         dataset = dataset.add_column("ref_logps", own)

@@ -7,6 +7,7 @@ batch of token ids and their log-probabilities is replaced. B rows, L columns of
 from __future__ import annotations
 
 import types
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from align.models.answer_head import METRICS
 from align.models.packing import SHARE, Pack, bundle_rows
 from align.models.trees import head, hidden_states, unwrapped, why_unsupported
 from align.ports import Workshop
+from align.training.reference import Logps, reference_logps
 
 KNOWN = frozenset({"input_ids", "attention_mask", "use_cache", "logits_to_keep", "num_items_in_batch"})
 """What a forward may be given for its batch to be packed; whatever else is given must be empty."""
@@ -45,6 +47,10 @@ class InTrees:
     workshop: Workshop
     model: Any
     packed: bool
+    reference: str = ""
+    """What its reference stands on (`standing_for`), where it has one."""
+    outputs: tuple[str, ...] = METRICS[:3]
+    """What its forward tells beside log-probabilities."""
     packing: Packing | None = None
 
     def pack(self) -> None:
@@ -53,12 +59,36 @@ class InTrees:
             if self.workshop.runtime.sharding == "zero3":
                 found: Packing | str = "ZeRO-3 has no whole head to compute answers with"
             else:
-                found = pack_in_place(self.model)
+                found = pack_in_place(self.model, outputs=self.outputs)
             if isinstance(found, str):
                 self.workshop.note(f"not packed: {found}; batches are padded, as TRL pads them")
                 self.packed = False
             else:
                 self.packing = found
+
+    def kept_logps(
+        self,
+        rows: Any,
+        name: str,
+        compute: Callable[[Sequence[int]], Logps],
+        *,
+        lengths: Sequence[int],
+        batch_size: int,
+        columns: Sequence[str],
+    ) -> Logps:
+        """`reference_logps` of the rows, run as the policy is run."""
+        self.pack()
+        self.model.eval()
+        return reference_logps(
+            rows,
+            name,
+            compute,
+            self.workshop,
+            lengths=lengths,
+            batch_size=batch_size if self.packing is None else None,
+            made_of=[self.reference, self.workshop.runtime.dtype, self.packing is not None],
+            columns=columns,
+        )
 
 
 def pack_in_place(

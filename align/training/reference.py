@@ -32,7 +32,7 @@ def reference_logps(
     lengths: Sequence[int],
     batch_size: int | None,
     made_of: Sequence[Any],
-    columns: Sequence[str] = ("prompt_ids", "chosen_ids", "rejected_ids"),
+    columns: Sequence[str],
 ) -> Logps:
     """Both columns, in the order of `rows`; a kill costs one batch, and equal contents are never computed twice.
 

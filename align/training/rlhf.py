@@ -212,7 +212,7 @@ def alarms(watching: Watching) -> dict[str, Any]:
     }
 
 
-def pace_of(config: RLHFConfig, n_prompts: int, longest: int = 0) -> loop.Pace:
+def pace_of(config: RLHFConfig, n_prompts: int, longest: int) -> loop.Pace:
     """A run in steps; an epoch passes every prompt once, and each generation is learnt from `iterations` times.
 
     Without `micro_batch_size`, as many answers at once as fit in `row_tokens` at their longest, to prompts of at most

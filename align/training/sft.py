@@ -23,14 +23,14 @@ from align.training.guards import Guarded
 from align.training.head import score_answers_only
 from align.training.keep import Anchor, Holding
 from align.training.order import StepwiseByLength, sampler
-from align.training.packed import pack_in_place
+from align.training.packed import InTrees
 from align.training.sharding import spread
 
 IGNORED = -100
 """The label of a token that is read but not learnt."""
 
 
-class Imitation(Holding, Guarded, SFTTrainer):  # type: ignore[misc]
+class Imitation(Holding, Guarded, InTrees, SFTTrainer):  # type: ignore[misc]
     """TRL's own, guarded; the rows of a step stand from short to long."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> StepwiseByLength:
@@ -64,9 +64,8 @@ def sft(
         processing_class=tokenizer,
         peft_config=adapter,
     )
-    packed = config.packed and workshop.runtime.sharding != "zero3"
-    if packed and isinstance(fault := pack_in_place(trainer.model, outputs=("entropy", "is_top1")), str):
-        workshop.note(f"not packed: {fault}; batches are padded, as TRL pads them")
+    trainer.workshop, trainer.packed, trainer.outputs = workshop, config.packed, ("entropy", "is_top1")
+    trainer.pack()
     trainer.anchor = Anchor(
         config.keep, kept, trainer.model, chat, most=most, seed=workshop.seed, adapter=adapter is not None
     )

@@ -21,6 +21,9 @@ class Shelved(Place):
         return self.shelves / name[:32]
 
 
+COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")
+
+
 def run(place: Place, *, made_of: str = "model", rows: list[dict[str, list[int]]] = ROWS) -> tuple[list[float], int]:
     calls = 0
 
@@ -30,7 +33,14 @@ def run(place: Place, *, made_of: str = "model", rows: list[dict[str, list[int]]
         return [-float(i) for i in batch], [-10.0 * i for i in batch]
 
     chosen, _ = reference_logps(
-        rows, "train", compute, place, lengths=[len(row["prompt_ids"]) for row in rows], batch_size=2, made_of=[made_of]
+        rows,
+        "train",
+        compute,
+        place,
+        lengths=[len(row["prompt_ids"]) for row in rows],
+        batch_size=2,
+        made_of=[made_of],
+        columns=COLUMNS,
     )
     return chosen, calls
 
@@ -53,5 +63,5 @@ def test_a_reference_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="NaN or infinity"):
         reference_logps(
             ROWS[:1], "train", lambda batch: ([float("nan")], [0.0]), Place(tmp_path), lengths=[5], batch_size=1,
-            made_of=[],
+            made_of=[], columns=COLUMNS,
         )  # fmt: skip
